@@ -7,22 +7,39 @@
    mmcv's version is put back at once.
 2. torch >= 2.6 loads with ``weights_only=True``, which refuses the log
    history that mmengine 0.10 keeps in its checkpoints. The few classes of
-   that history are declared safe; ``weights_only`` stays on.
+   that history are declared safe; ``weights_only`` stays on, also for
+   checkpoints that come from a URL, where torch.hub turns it off.
 3. A checkpoint that holds anything else is refused with one line that names
    the file, the object and the remedy.
+
+Only attributes are looked at, never the names of installed distributions, so
+the onedl-* forks, which share the import names, work the same way.
 """
+
 import importlib
+import os
 import pickle
 import re
 import sys
 from typing import Any, Optional
+from urllib.parse import urlparse
 
-import mmcv
-import numpy as np
-import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
-from mmengine.utils import digit_version
+try:
+    import mmcv
+    import mmdet  # noqa: F401  its own check must see mmcv's real version
+    import numpy as np
+    import torch
+    from mmengine.dist import barrier, is_main_process
+    from mmengine.logging import HistoryBuffer
+    from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
+    from mmengine.utils import digit_version, mkdir_or_exist
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'dsym needs the package {error.name}, which is not installed: '
+        'install the toolbox as requirements/mminstall.txt says, or run '
+        "'make env' in a checkout of dsym.",
+        name=error.name,
+    ) from None
 
 # The newest mmcv that mmyolo's own range (2.0.0rc4 <= v < 2.1.0) contains.
 MMCV_FOR_MMYOLO = '2.0.1'
@@ -30,6 +47,13 @@ MMCV_FOR_MMYOLO = '2.0.1'
 # path numpy 1 and numpy 2 write into a file.
 NUMPY_REDUCERS = ('_reconstruct', 'scalar')
 NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
+# Since torch 2.6 weights_only is the default and knows named safe globals.
+WEIGHTS_ONLY = hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint')
+# How torch's restricted unpickler names what it refuses.
+REFUSALS = re.compile(
+    r'GLOBAL (?P<name>\S+)|reduce for unrecognized function (?P<func>.+)|'
+    r"(?:but got|whose module) (?P<type><class '[^']+'>|\S+)"
+)
 
 
 def import_mmyolo() -> None:
@@ -62,8 +86,10 @@ def guarded_getattr(obj: Any, name: str) -> Any:
             ``HistoryBuffer``.
     """
     if obj is not HistoryBuffer or name.startswith('_'):
+        owner = getattr(obj, '__name__', type(obj).__name__)
         raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL builtins.getattr of {obj!r}.{name}')
+            f'Unsupported global: GLOBAL getattr({owner},{name})'
+        )
     return getattr(obj, name)
 
 
@@ -73,51 +99,115 @@ def register_safe_globals() -> None:
     They are ``HistoryBuffer`` (``MessageHub`` saves its scalars so), numpy's
     arrays, scalars and numeric dtypes, and :func:`guarded_getattr`.
     """
-    if not hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint'):
-        return  # before 2.6 torch.load neither needs nor takes this list
-    multiarray = importlib.import_module(
-        NUMPY_MODULES[hasattr(np, '_core')])
-    torch.serialization.add_safe_globals([
-        HistoryBuffer,
-        (guarded_getattr, 'builtins.getattr'),
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code))
-          for code in np.typecodes['AllInteger'] + 'efd?'},
-        *[(getattr(multiarray, name), f'{module}.{name}')
-          for module in NUMPY_MODULES for name in NUMPY_REDUCERS],
-    ])
+    multiarray = importlib.import_module(NUMPY_MODULES[hasattr(np, '_core')])
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            (guarded_getattr, 'builtins.getattr'),
+            np.ndarray,
+            np.dtype,
+            *{
+                type(np.dtype(code))
+                for code in np.typecodes['AllInteger'] + '?efd'
+            },
+            *[
+                (getattr(multiarray, name), f'{module}.{name}')
+                for module in NUMPY_MODULES
+                for name in NUMPY_REDUCERS
+            ],
+        ]
+    )
 
 
-def load_from_local_checked(filename: str,
-                            map_location: Optional[str] = None) -> dict:
+def load_from_local_checked(
+    filename: str, map_location: Optional[str] = None
+) -> dict:
     """Load a local checkpoint; refuse unsafe objects with one clear line.
 
     Args:
         filename (str): Path of the checkpoint.
-        map_location (str, optional): As in :func:`torch.load`.
+        map_location (str, optional): As in :func:`torch.load`. Defaults to
+            None.
 
     Returns:
         dict: The checkpoint.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        pickle.UnpicklingError: If the file holds an object that is neither a
-            tensor, a plain container nor part of mmengine's log history.
+        pickle.UnpicklingError: If the file is no checkpoint, is damaged, or
+            holds an object that is neither a tensor, a plain container nor
+            part of mmengine's log history.
     """
-    try:
+    if not WEIGHTS_ONLY:
         return load_from_local(filename, map_location)
-    except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+)', str(error))
-        what = f'the object {found.group(1)}' if found else 'unreadable data'
+    path = os.path.expanduser(filename)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'{filename} can not be found: give the path of an existing '
+            'checkpoint (.pth).'
+        )
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        refusal = REFUSALS.search(str(error))
+        if isinstance(error, pickle.UnpicklingError) and refusal:
+            raise pickle.UnpicklingError(
+                f'{filename} holds {refusal[refusal.lastgroup].rstrip(".")}, '
+                'which could run code when loaded, and was refused: save '
+                'only its state_dict, or, if you trust its author, declare '
+                'the class with torch.serialization.add_safe_globals before '
+                'loading.'
+            ) from None
+        if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
+            raise  # no fault of the file, e.g. a device that is not there
         raise pickle.UnpicklingError(
-            f'{filename} holds {what}, which could run code when loaded, and '
-            'was refused. Save only its state_dict, or, if you trust its '
-            'author, declare the class with torch.serialization.'
-            'add_safe_globals before loading.') from None
+            f'{filename} is damaged or not a PyTorch checkpoint: download or '
+            'save it again.'
+        ) from None
+
+
+def load_from_http_checked(
+    filename: str,
+    map_location: Optional[str] = None,
+    model_dir: Optional[str] = None,
+    progress: bool = True,
+) -> dict:
+    """Download a checkpoint once and load it with the same checks.
+
+    Args:
+        filename (str): URL of the checkpoint.
+        map_location (str, optional): As in :func:`torch.load`. Defaults to
+            None.
+        model_dir (str, optional): Folder that keeps downloads. Defaults to
+            torch.hub's ``checkpoints`` folder.
+        progress (bool): Whether to show a progress bar. Defaults to True.
+
+    Returns:
+        dict: The checkpoint.
+
+    Raises:
+        pickle.UnpicklingError: As in :func:`load_from_local_checked`.
+    """
+    folder = model_dir or os.path.join(torch.hub.get_dir(), 'checkpoints')
+    path = os.path.join(folder, os.path.basename(urlparse(filename).path))
+
+    def download() -> None:
+        if not os.path.exists(path):
+            mkdir_or_exist(folder)
+            torch.hub.download_url_to_file(filename, path, progress=progress)
+
+    if is_main_process():
+        download()
+    barrier()
+    download()  # a node that does not share the main process's disk
+    return load_from_local_checked(path, map_location)
 
 
 import_mmyolo()
-register_safe_globals()
-# The empty prefix is mmengine's entry for plain local paths.
-CheckpointLoader.register_scheme('', load_from_local_checked, force=True)
+if WEIGHTS_ONLY:
+    register_safe_globals()
+    # The empty prefix is mmengine's entry for plain local paths.
+    CheckpointLoader.register_scheme('', load_from_local_checked, force=True)
+    CheckpointLoader.register_scheme(
+        ('http://', 'https://'), load_from_http_checked, force=True
+    )
