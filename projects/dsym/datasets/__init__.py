@@ -1,0 +1,32 @@
+"""Data sets: NEU-DET, users' own, and what checks and converts them."""
+
+from .coco_export import dataset_to_coco
+from .dataset_report import check_dataset, format_report
+from .defect_dataset import DefectDataset
+from .defect_voc import DefectVOCDataset
+from .image_checks import check_images
+from .issues import DatasetError, Issue
+from .neu_det import NEUDETDataset
+from .neu_det_meta import CLASSES, PALETTE
+from .split_lists import published_splits
+from .verified_coco import VerifiedCocoDataset
+from .verified_images import VerifiedImagesMixin
+from .yolo_txt import YOLOTxtDataset
+
+__all__ = [
+    'CLASSES',
+    'PALETTE',
+    'DatasetError',
+    'DefectDataset',
+    'DefectVOCDataset',
+    'Issue',
+    'NEUDETDataset',
+    'VerifiedCocoDataset',
+    'VerifiedImagesMixin',
+    'YOLOTxtDataset',
+    'check_dataset',
+    'check_images',
+    'dataset_to_coco',
+    'format_report',
+    'published_splits',
+]
