@@ -1,0 +1,340 @@
+"""Build .venv with the pinned stack; go on where an interrupted run stopped.
+
+Usage: python3.11 tools/dev/setup_env.py
+
+The heavy packages live in one environment outside the checkout, named after
+the hash of the requirements, so that a second clone is quick; ``.venv`` is a
+thin environment that reads them and holds this checkout's editable ``dsym``.
+
+Environment variables:
+    DSYM_CACHE: Folder of the shared environments and of the compiled mmcv.
+        Defaults to ``$XDG_CACHE_HOME/dsym`` or ``~/.cache/dsym``. Set to the
+        empty string, everything goes into ``.venv`` itself.
+    TORCH_INDEX_URL: A further package index to take torch from, e.g. one of
+        CPU-only builds, which saves several GB. Defaults to none.
+    MAX_JOBS: Compiler processes. Defaults to the number of CPU cores.
+"""
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / 'requirements'
+LOCK = REQUIREMENTS / 'lock.txt'
+# torch 2.9.1 with its CUDA libraries, pip's downloads and mmcv's objects.
+NEEDED_GB = 14
+NEEDED_GB_OTHER_INDEX = 5
+CORE_MINUTES = 22  # of compiling mmcv
+IMPORT_CHECK = (
+    'import torch, torchvision, mmengine, mmcv.ops, mmdet, cv2, pycocotools; '
+    'print("torch", torch.__version__, "mmcv", mmcv.__version__, '
+    '"mmdet", mmdet.__version__)'
+)
+
+
+def say(text: str) -> None:
+    """Print one progress line at once."""
+    print(f'[env] {text}', flush=True)
+
+
+def stop(text: str) -> None:
+    """End with one line that names the remedy."""
+    sys.exit(f'[env] error: {text}')
+
+
+def cache_dir() -> Path:
+    """Return the folder that outlives a checkout."""
+    given = os.environ.get('DSYM_CACHE')
+    if given == '':
+        return ROOT / '.venv' / 'cache'
+    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(given or f'{base}/dsym').expanduser().resolve()
+
+
+def environment_key() -> str:
+    """Hash what decides the content of the environment."""
+    parts = [platform.python_version(), sys.prefix, platform.machine()]
+    parts.append(os.environ.get('TORCH_INDEX_URL', ''))
+    parts += [path.read_text() for path in sorted(REQUIREMENTS.glob('*.txt'))]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+
+
+def pinned(name: str) -> str:
+    """Return ``name==version`` from the lock file."""
+    return re.search(rf'^{name}==\S+', LOCK.read_text(), re.M)[0]
+
+
+class Installer:
+    """The steps of an installation, each of them stamped when it is done.
+
+    Args:
+        env (Path): The environment to build.
+        cache (Path): Folder of the compiled mmcv.
+        lock_fd (int): File descriptor of the lock. Child processes inherit
+            it, so that a survivor of a killed run keeps the lock.
+    """
+
+    def __init__(self, env: Path, cache: Path, lock_fd: int) -> None:
+        self.env = env
+        self.cache = cache
+        self.lock_fd = lock_fd
+        self.python = str(env / 'bin' / 'python')
+
+    def run(self, *command: str, **kwargs) -> None:
+        """Run a command; its failure ends the installation with one line."""
+        code = subprocess.run(
+            command,
+            pass_fds=[self.lock_fd],
+            stdin=subprocess.DEVNULL,
+            **kwargs,
+        ).returncode
+        if code:
+            stop(
+                f'"{" ".join(command[:8])} ..." failed with status {code}; '
+                'see above, then run the same make target again: it goes on '
+                'from here.'
+            )
+
+    def pip(self, *arguments: str) -> None:
+        """Call pip of the environment."""
+        self.run(
+            self.python, '-m', 'pip', '--disable-pip-version-check',
+            *arguments,
+        )  # fmt: skip
+
+    def install(self, *arguments: str) -> None:
+        """Install pinned packages."""
+        self.pip('install', '-q', '-c', str(LOCK), *arguments)
+
+    def create(self) -> None:
+        """Create the empty environment; an unfinished one is thrown away."""
+        self.run(sys.executable, '-m', 'venv', '--clear', str(self.env))
+
+    def torch(self) -> None:
+        """Install torch, from TORCH_INDEX_URL if that is set."""
+        index = os.environ.get('TORCH_INDEX_URL')
+        extra = ['--extra-index-url', index] if index else []
+        self.install('-r', str(REQUIREMENTS / 'torch.txt'), *extra)
+
+    def mmcv(self) -> None:
+        """Install mmcv from its cached wheel, which may first be compiled."""
+        facts = subprocess.run(
+            [
+                self.python, '-c',
+                'import sys, torch; print(torch.__version__, '
+                'sys.implementation.cache_tag, '
+                '"cuda" * torch.cuda.is_available())',
+            ],
+            capture_output=True, text=True, check=True,
+        ).stdout.split()  # fmt: skip
+        key = '-'.join([pinned('mmcv').replace('==', '-'), *facts])
+        store = self.cache / 'wheels' / f'{key}-{platform.machine()}'
+        store.mkdir(parents=True, exist_ok=True)
+        if not list(store.glob('*.whl')):
+            self.compile_mmcv(store)
+        wheel = next(store.glob('*.whl'))
+        self.install('--no-deps', '--force-reinstall', str(wheel))
+
+    def compile_mmcv(self, store: Path) -> None:
+        """Compile mmcv's wheel in a folder that an interruption leaves.
+
+        The compiled objects stay there, so the next run compiles the rest.
+        """
+        if not (shutil.which('c++') or shutil.which('g++')):
+            stop(
+                'mmcv must be compiled and no C++ compiler is here: install '
+                'one (Debian: apt install g++).'
+            )
+        source = store / 'src'
+        if not (source / 'setup.py').exists():
+            self.pip(
+                'download', '-q', '--no-deps', '--no-binary=mmcv',
+                '--no-build-isolation', '-d', str(store), pinned('mmcv'),
+            )  # fmt: skip
+            unpacked = store / 'unpacking'
+            shutil.rmtree(unpacked, ignore_errors=True)
+            shutil.unpack_archive(next(store.glob('*.tar.gz')), unpacked)
+            next(unpacked.iterdir()).rename(source)
+        jobs = os.environ.get('MAX_JOBS') or str(os.cpu_count())
+        log = store / 'compile.log'
+        say(
+            f'compiling mmcv, about {CORE_MINUTES / int(jobs):.0f} minutes '
+            f'with {jobs} processes; log: {log}'
+        )
+        finished = store / 'finished'
+        with log.open('w') as output:
+            process = subprocess.Popen(
+                [
+                    self.python, '-m', 'pip', 'wheel', '-v', '--no-deps',
+                    '--no-build-isolation', '-w', str(finished), str(source),
+                ],
+                stdout=output, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, pass_fds=[self.lock_fd],
+                env={
+                    **os.environ, 'MMCV_WITH_OPS': '1', 'MAX_JOBS': jobs,
+                    # ninja must be found although .venv is not activated
+                    'PATH': f'{self.env / "bin"}:{os.environ["PATH"]}',
+                },
+            )  # fmt: skip
+        self.watch(process, log)
+        if process.returncode:
+            print(log.read_text(errors='replace')[-3000:], file=sys.stderr)
+            stop(f'compiling mmcv failed; the whole log is {log}')
+        wheel = next(finished.glob('mmcv-*.whl'))
+        wheel.rename(store / wheel.name)
+        shutil.rmtree(source)
+
+    def watch(self, process: subprocess.Popen, log: Path) -> None:
+        """Report compiled files and the remaining minutes twice a minute."""
+        start = time.monotonic()
+        first = None
+        while True:
+            try:
+                process.wait(timeout=30)
+                return
+            except subprocess.TimeoutExpired:
+                text = log.read_text(errors='replace')
+            counts = re.findall(r'^\s*\[(\d+)/(\d+)\]', text, re.M)
+            if not counts:
+                continue
+            done, total = map(int, counts[-1])
+            minutes = (time.monotonic() - start) / 60
+            if first is None:
+                first = (done, minutes)
+            rate = (done - first[0]) / max(minutes - first[1], 1e-3)
+            left = f', {(total - done) / rate:.0f} min left' if rate else ''
+            say(f'mmcv: {done}/{total} files, {minutes:.1f} min{left}')
+
+    def toolbox(self) -> None:
+        """Install the rest of the toolbox, the package's and the tests'."""
+        files = ('mminstall', 'runtime', 'tests')
+        for name in files:
+            self.install('-r', str(REQUIREMENTS / f'{name}.txt'))
+        self.install('--no-deps', '-r', str(REQUIREMENTS / 'peers.txt'))
+
+    def check(self) -> None:
+        """Import what everything else stands on."""
+        self.run(self.python, '-c', IMPORT_CHECK)
+
+    def build_tools(self) -> None:
+        """Install what compiling needs."""
+        self.install('-r', str(REQUIREMENTS / 'build.txt'))
+
+    def build(self) -> None:
+        """Run the steps that are not stamped yet."""
+        steps = [
+            (self.create, 'an empty environment'),
+            (self.build_tools, 'setuptools, wheel, ninja'),
+            (
+                self.torch,
+                'torch, about 5 minutes and 7 GB with CUDA libraries',
+            ),
+            (self.mmcv, 'mmcv'),
+            (self.toolbox, 'mmengine, mmdet, mmyolo and the test tools'),
+            (self.check, 'importing it all'),
+        ]
+        for number, (step, what) in enumerate(steps, 1):
+            stamp = self.env / '.stamps' / step.__name__
+            if stamp.exists():
+                continue
+            say(f'{number}/{len(steps)} {what}')
+            start = time.monotonic()
+            step()
+            stamp.parent.mkdir(exist_ok=True)
+            stamp.touch()
+            say(
+                f'{number}/{len(steps)} done, {time.monotonic() - start:.0f} s'
+            )
+
+
+def check_disk(env: Path) -> None:
+    """Refuse to start an installation that the disk cannot hold."""
+    free = shutil.disk_usage(env.parent).free / 1e9
+    other = os.environ.get('TORCH_INDEX_URL')
+    needed = NEEDED_GB_OTHER_INDEX if other else NEEDED_GB
+    if free < needed and not (env / '.stamps' / 'torch').exists():
+        stop(
+            f'{env.parent} has {free:.1f} GB free and the installation needs '
+            f'{needed}: free some, or set DSYM_CACHE to a larger disk.'
+        )
+
+
+def link_scripts(env: Path, venv: Path) -> None:
+    """Give ``.venv/bin`` the commands of the shared environment."""
+    old = f'#!{env / "bin" / "python"}'
+    for script in (env / 'bin').iterdir():
+        target = venv / 'bin' / script.name
+        if os.path.lexists(target) or not script.is_file():
+            continue
+        if script.read_bytes().startswith(old.encode()):
+            body = script.read_text().split('\n', 1)[1]
+            target.write_text(f'#!{venv / "bin" / "python"}\n{body}')
+            target.chmod(0o755)
+        else:
+            target.symlink_to(script)
+
+
+def install_dsym(env: Path, venv: Path) -> None:
+    """Make ``.venv`` of the environment and of this checkout's ``dsym``."""
+    sources = [ROOT / 'setup.py', ROOT / 'pyproject.toml']
+    state = '\n'.join([str(env), *(path.read_text() for path in sources)])
+    stamp = venv / '.dsym-installed'
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    if env != venv:
+        if venv.is_symlink():
+            venv.unlink()
+        command = [sys.executable, '-m', 'venv', '--clear', str(venv)]
+        subprocess.run(command, check=True)
+        packages = f'lib/python3.{sys.version_info.minor}/site-packages'
+        # A plain path in a .pth file would not run the .pth files in there.
+        (venv / packages / 'dsym_env.pth').write_text(
+            f'import site; site.addsitedir({str(env / packages)!r})\n'
+        )
+        link_scripts(env, venv)
+    say('installing dsym itself, editable')
+    command = [str(venv / 'bin' / 'python'), '-m', 'pip', 'install', '-q']
+    command += ['--disable-pip-version-check', '--no-deps']
+    command += ['--no-build-isolation', '-e', str(ROOT)]
+    if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+        stop('installing dsym failed; see above.')
+    stamp.write_text(state)
+
+
+def main() -> None:
+    """Build the environment and ``.venv``."""
+    if sys.version_info < (3, 11):
+        stop(
+            f'Python {platform.python_version()} is too old for the pinned '
+            'stack: run make with PYTHON=<a Python 3.11>.'
+        )
+    cache = cache_dir()
+    venv = ROOT / '.venv'
+    local = os.environ.get('DSYM_CACHE') == ''
+    env = venv if local else cache / f'env-{environment_key()}'
+    env.parent.mkdir(parents=True, exist_ok=True)
+    lock_path = env.parent / f'{env.name}.lock'
+    with lock_path.open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f'another process builds {env}: waiting for it')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        check_disk(env)
+        Installer(env, cache, lock.fileno()).build()
+        install_dsym(env, venv)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop('interrupted: run the same make target again to go on.')

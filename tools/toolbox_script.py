@@ -1,0 +1,75 @@
+"""Run a script of MMDetection's own tools with dsym loaded.
+
+``tools/train.py`` and ``tools/test.py`` are MMDetection's packaged scripts,
+with the same options. This module adds what a user meets first: one line
+instead of a traceback for a mistake in the input.
+"""
+
+import dis
+import runpy
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+RAISE = dis.opmap['RAISE_VARARGS']
+
+
+def stop(message: str) -> NoReturn:
+    """End the process with one line and the exit status of a usage error.
+
+    Args:
+        message (str): What is wrong and the remedy.
+    """
+    print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
+    raise SystemExit(2)
+
+
+def is_input_error(error: BaseException) -> bool:
+    """Tell a reported mistake in the input from a defect of the program.
+
+    Args:
+        error (BaseException): A caught exception.
+
+    Returns:
+        bool: Whether a ``raise`` statement of dsym reported it, as opposed
+        to something that failed in there, or whether it is MMEngine's report
+        of a missing file.
+    """
+    traceback = error.__traceback__
+    while traceback.tb_next:
+        traceback = traceback.tb_next
+    frame = traceback.tb_frame
+    package = frame.f_globals.get('__name__', '').split('.')[0]
+    raised = frame.f_code.co_code[traceback.tb_lasti] == RAISE
+    missing = package == 'mmengine' and isinstance(error, FileNotFoundError)
+    return raised and (package == 'dsym' or missing)
+
+
+def run(name: str) -> None:
+    """Run ``mmdet/.mim/tools/{name}`` in this process.
+
+    Args:
+        name (str): File name of the script.
+    """
+    try:
+        import mmdet
+
+        import dsym  # noqa: F401  registers its classes, makes mmyolo fit
+    except ModuleNotFoundError as error:
+        stop(
+            f"{str(error).rstrip('.')}; run 'pip install -e .' in the "
+            "checkout of dsym, or 'make env' for the whole stack."
+        )
+    script = Path(mmdet.__file__).parent / '.mim' / 'tools' / name
+    if not script.is_file():
+        stop(
+            f'{script} is missing: install mmdet with pip or mim, which put '
+            'its tools there.'
+        )
+    try:
+        runpy.run_path(str(script), run_name='__main__')
+    except Exception as error:
+        if not is_input_error(error):
+            raise
+        # str() of a KeyError would put the sentence in quotes.
+        stop(str(error.args[0] if error.args else error))
