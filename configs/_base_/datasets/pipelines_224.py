@@ -1,0 +1,70 @@
+# Pipelines for 200 px industrial images, seen at 224 px (7 x stride 32).
+img_scale = (224, 224)  # (width, height)
+
+pre_transform = [
+    dict(type='mmyolo.LoadImageFromFile'),
+    dict(type='mmyolo.LoadAnnotations', with_bbox=True)
+]
+
+# Steel has no up or down: both flips, each on half of the images.
+color_and_flip = [
+    dict(type='mmyolo.YOLOv5HSVRandomAug'),
+    dict(
+        type='mmdet.RandomFlip',
+        prob=[0.25, 0.25, 0.25],
+        direction=['horizontal', 'vertical', 'diagonal']),
+    dict(
+        type='mmdet.PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'flip',
+                   'flip_direction'))
+]
+
+train_pipeline = [
+    *pre_transform,
+    dict(
+        type='mmyolo.Mosaic',
+        img_scale=img_scale,
+        pad_val=114.0,
+        pre_transform=pre_transform),
+    dict(
+        type='mmyolo.YOLOv5RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        scaling_ratio_range=(0.5, 1.5),
+        max_aspect_ratio=100,
+        border=(-img_scale[0] // 2, -img_scale[1] // 2),
+        border_val=(114, 114, 114)),
+    *color_and_flip
+]
+
+# The last epochs see whole images, as the test does.
+train_pipeline_stage2 = [
+    *pre_transform,
+    dict(
+        type='mmyolo.LetterResize',
+        scale=img_scale,
+        allow_scale_up=True,
+        pad_val=dict(img=114.0)),
+    dict(
+        type='mmyolo.YOLOv5RandomAffine',
+        max_rotate_degree=0.0,
+        max_shear_degree=0.0,
+        scaling_ratio_range=(0.5, 1.5),
+        max_aspect_ratio=100,
+        border_val=(114, 114, 114)),
+    *color_and_flip
+]
+
+test_pipeline = [
+    dict(type='mmyolo.LoadImageFromFile'),
+    dict(
+        type='mmyolo.LetterResize',
+        scale=img_scale,
+        allow_scale_up=True,
+        pad_val=dict(img=114.0)),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True),
+    dict(
+        type='mmdet.PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                   'scale_factor', 'pad_param'))
+]
