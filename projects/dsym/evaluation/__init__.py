@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .defect_metric import DefectMetric
+
+__all__ = ['DefectMetric']

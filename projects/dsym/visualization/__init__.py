@@ -1,0 +1,22 @@
+"""Figures."""
+
+from .curves import (
+    confidence_figure,
+    load_json,
+    pr_figure,
+    read_scalars,
+    training_figure,
+)
+from .detections import gallery_figure
+from .style import class_styles, save_figure
+
+__all__ = [
+    'class_styles',
+    'confidence_figure',
+    'gallery_figure',
+    'load_json',
+    'pr_figure',
+    'read_scalars',
+    'save_figure',
+    'training_figure',
+]
