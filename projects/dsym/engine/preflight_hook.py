@@ -1,0 +1,289 @@
+"""Refuse to start a run that is bound to fail or to train from noise."""
+
+import logging
+import math
+import os
+import os.path as osp
+import re
+import shutil
+from typing import List, Optional, Sequence, Tuple
+
+import torch.nn as nn
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch.optim import Optimizer
+
+# Logs, figures and the message hub beside the tensors of a checkpoint.
+SPARE_BYTES = 64 * 2**20
+SIZE_MISMATCH = re.compile(r'size mismatch for (\S+?):')
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Check a checkpoint's fit and the free disk space before training.
+
+    MMEngine loads non-strictly: a checkpoint of another architecture gives
+    one long warning and training then starts from noise. This hook loads it
+    with the model's own rules first (so that a plain detector's checkpoint
+    still fits a teacher-student model) and
+
+    - raises when entries are missing or of another shape, in one line that
+      names the file, how much of the model it fits and the remedy;
+    - warns when only entries below a ``head`` differ in shape, as in
+      fine-tuning on other classes, or only ``optional`` ones are missing.
+
+    Before training it compares the free space of the checkpoints' disk with
+    what the planned checkpoints need: weights and EMA weights of each, its
+    optimizer state, how many :class:`~mmengine.hooks.CheckpointHook` keeps.
+
+    Args:
+        optional (Sequence[str]): Parts of entry names that a checkpoint may
+            lack, such as branches that exist in training only. Defaults to
+            ``('aux',)``.
+        min_fit (float): Share of the model's entries that must fit even if
+            all others lie in heads. Defaults to 0.5.
+    """
+
+    # Before EMAHook, which would load the same checkpoint.
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self, optional: Sequence[str] = ('aux',), min_fit: float = 0.5
+    ) -> None:
+        self.optional = tuple(optional)
+        self.min_fit = min_fit
+
+    def before_train(self, runner: Runner) -> None:
+        """Raise if the planned checkpoints do not fit on the disk.
+
+        Args:
+            runner (Runner): The runner of the training process.
+
+        Raises:
+            RuntimeError: On all ranks, with one line of figures and remedy.
+        """
+        # Only rank 0 writes; the others must not wait for it for ever.
+        message = [disk_shortage(runner) if is_main_process() else None]
+        broadcast_object_list(message)
+        if message[0]:
+            raise RuntimeError(message[0])
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Raise if the checkpoint is not one of this architecture.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What was read from the file.
+
+        Raises:
+            RuntimeError: One line with the file, the fit and the remedy.
+        """
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        total, missing, mismatched = checkpoint_fit(model, checkpoint)
+        lacking = [k for k in missing if not self._is_optional(k)]
+        misfits = [k for k in mismatched if not in_head(k)]
+        num_fit = total - len(missing) - len(mismatched)
+        figures = (
+            f'{_file_name(runner)} fits {num_fit} of the {total} entries of '
+            f'{type(model).__name__}'
+        )
+        if lacking or misfits or num_fit < self.min_fit * total:
+            detail = ''
+            if lacking:
+                detail = f'; {len(lacking)} are missing, as {lacking[0]}'
+            elif misfits:
+                detail = (
+                    f'; {len(misfits)} outside the head have another '
+                    f'shape, as {misfits[0]}'
+                )
+            raise RuntimeError(
+                f'{figures}{detail}: it is of another architecture; give the '
+                'config it was trained with, or load only a part of it by '
+                "init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)"
+            )
+        if missing or mismatched:
+            runner.logger.log(
+                logging.WARNING,
+                f'{figures}: {len(mismatched)} class-dependent ones have '
+                f'another shape, {len(missing)} optional ones are missing; '
+                'these start from their initial values',
+            )
+
+    def _is_optional(self, key: str) -> bool:
+        return any(part in key for part in self.optional)
+
+
+def in_head(key: str) -> bool:
+    """Whether an entry belongs to a head (``bbox_head.cls_preds...``)."""
+    return any('head' in part for part in key.split('.'))
+
+
+def checkpoint_fit(
+    model: nn.Module, checkpoint: dict
+) -> Tuple[int, List[str], List[str]]:
+    """Load a checkpoint into a model and tell how much of it fits.
+
+    Every module loads its own part as in
+    :func:`mmengine.runner.checkpoint.load_state_dict`, so renaming done by a
+    model, such as mmdet's ``SemiBaseDetector``, counts.
+
+    Args:
+        model (nn.Module): The model, not wrapped. Fitting entries are loaded.
+        checkpoint (dict): A checkpoint or a state dict.
+
+    Returns:
+        tuple[int, list[str], list[str]]: Number of the model's entries
+        (without counters of batches), names of those the checkpoint lacks,
+        names of those that have another shape there.
+    """
+    state = {
+        re.sub(r'^module\.', '', key): value
+        for key, value in checkpoint.get('state_dict', checkpoint).items()
+    }
+    missing: List[str] = []
+    unexpected: List[str] = []
+    errors: List[str] = []
+    for name, module in model.named_modules():
+        module._load_from_state_dict(
+            state,
+            f'{name}.' if name else '',
+            {},
+            True,
+            missing,
+            unexpected,
+            errors,
+        )
+    keys = [k for k in model.state_dict() if 'num_batches_tracked' not in k]
+    known = set(keys)
+    missing = [key for key in dict.fromkeys(missing) if key in known]
+    mismatched = [
+        found.group(1)
+        for found in map(SIZE_MISMATCH.search, errors)
+        if found and found.group(1) in known
+    ]
+    return len(keys), missing, mismatched
+
+
+def disk_shortage(runner: Runner) -> Optional[str]:
+    """Compare the disk's free space with the planned checkpoints.
+
+    Args:
+        runner (Runner): The runner, with optimizer and hooks built.
+
+    Returns:
+        str, optional: One line if the space is too small, else None.
+    """
+    hooks = [h for h in runner.hooks if isinstance(h, CheckpointHook)]
+    for hook in hooks:
+        folder = runner.work_dir
+        if hook.out_dir is not None:
+            folder = osp.join(
+                str(hook.out_dir),
+                osp.basename(runner.work_dir.rstrip(osp.sep)),
+            )
+        if '://' in folder:
+            continue  # an object store's space cannot be asked for
+        count = planned_checkpoints(runner, hook)
+        num_best = len(hook.save_best or ())
+        weights = _state_bytes(runner)
+        full = weights + hook.save_optimizer * _optimizer_bytes(runner)
+        needed = count * full + num_best * weights + SPARE_BYTES
+        if runner._resume:
+            needed -= _existing_bytes(folder)
+        existing = folder
+        while not osp.isdir(existing):
+            existing = osp.dirname(osp.abspath(existing))
+        free = shutil.disk_usage(existing).free
+        if needed > free:
+            return (
+                f'{folder}: {count} checkpoints of {_mb(full)} MB and '
+                f'{num_best} best of {_mb(weights)} MB need {_mb(needed)} '
+                f'MB, but only {_mb(free)} MB are free: free some space, '
+                'choose another work_dir, or lower '
+                'default_hooks.checkpoint.max_keep_ckpts'
+            )
+    return None
+
+
+def planned_checkpoints(runner: Runner, hook: CheckpointHook) -> int:
+    """How many regular checkpoints will lie on the disk at the same time.
+
+    Args:
+        runner (Runner): The runner, with its train loop built.
+        hook (CheckpointHook): Who writes them.
+
+    Returns:
+        int: ``max_keep_ckpts``, or fewer if fewer are written.
+    """
+    steps = runner.max_epochs if hook.by_epoch else runner.max_iters
+    saved = range(0)
+    if hook.interval > 0:
+        first = hook.save_begin or hook.interval
+        saved = range(first, steps + 1, hook.interval)
+    count = len(saved) + (hook.save_last and steps not in saved)
+    return (
+        min(count, hook.max_keep_ckpts) if hook.max_keep_ckpts > 0 else count
+    )
+
+
+def _tensor_bytes(tensors) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _state_bytes(runner: Runner) -> int:
+    """Bytes of the weights in a checkpoint, with an EMA's copy of them."""
+    copies = 1 + sum(isinstance(hook, EMAHook) for hook in runner.hooks)
+    return copies * _tensor_bytes(runner.model.state_dict().values())
+
+
+def _optimizer_bytes(runner: Runner) -> int:
+    """Bytes of the optimizer state once every parameter has been updated."""
+    wrapper = runner.optim_wrapper
+    optimizers = (
+        [wrap.optimizer for wrap in wrapper.values()]
+        if hasattr(wrapper, 'values')
+        else [wrapper.optimizer]
+    )
+    return sum(
+        _state_copies(optimizer) * _tensor_bytes(group['params'])
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+    )
+
+
+def _state_copies(optimizer: Optimizer) -> int:
+    """Tensors that an optimizer keeps for each parameter."""
+    defaults = optimizer.defaults
+    if 'betas' in defaults:
+        return 2 + bool(defaults.get('amsgrad'))
+    if 'momentum' in defaults and 'alpha' not in defaults:
+        return int(defaults['momentum'] > 0)
+    return 2
+
+
+def _existing_bytes(folder: str) -> int:
+    """Bytes of checkpoints that a resumed run replaces or counts as its."""
+    if not osp.isdir(folder):
+        return 0
+    return sum(
+        entry.stat().st_size
+        for entry in os.scandir(folder)
+        if entry.is_file() and entry.name.endswith('.pth')
+    )
+
+
+def _file_name(runner: Runner) -> str:
+    """The file that is being loaded, which MMEngine does not tell hooks."""
+    name = runner._load_from
+    if name is None and runner._resume:
+        name = find_latest_checkpoint(runner.work_dir)
+    return str(name or 'the checkpoint')
+
+
+def _mb(num_bytes: float) -> int:
+    return math.ceil(num_bytes / 2**20)
