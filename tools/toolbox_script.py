@@ -5,6 +5,7 @@ with the same options. This module adds what a user meets first: one line
 instead of a traceback for a mistake in the input.
 """
 
+import argparse
 import dis
 import runpy
 import sys
@@ -45,6 +46,22 @@ def is_input_error(error: BaseException) -> bool:
     return raised and (package == 'dsym' or missing)
 
 
+def init_cpu_processes() -> None:
+    """Set up the process group of ``--launcher pytorch`` without a GPU.
+
+    MMEngine's own set-up selects a CUDA device in every case; it leaves alone
+    a group that exists.
+    """
+    import torch
+    from mmengine.device import get_device
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--launcher')
+    launcher = parser.parse_known_args()[0].launcher
+    if launcher == 'pytorch' and get_device() == 'cpu':
+        torch.distributed.init_process_group('gloo')
+
+
 def run(name: str) -> None:
     """Run ``mmdet/.mim/tools/{name}`` in this process.
 
@@ -66,6 +83,7 @@ def run(name: str) -> None:
             f'{script} is missing: install mmdet with pip or mim, which put '
             'its tools there.'
         )
+    init_cpu_processes()
     try:
         runpy.run_path(str(script), run_name='__main__')
     except Exception as error:

@@ -1,0 +1,131 @@
+"""The whole way on synthetic steel: data, training, evaluation, figures.
+
+Usage: python tools/demo.py CONFIG [--work-dir DIR] [--cfg-options K=V ...]
+
+Each step is the ordinary tool that a user would call; the command is printed.
+A second call goes on where an interrupted one stopped and repeats no finished
+step. A changed config or option gets a work_dir of its own.
+"""
+
+import argparse
+import hashlib
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import DATASETS
+from toolbox_script import stop
+
+TOOLS = Path(__file__).resolve().parent
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', help='config of the detector')
+    parser.add_argument(
+        '--work-dir',
+        type=Path,
+        default=Path('work_dirs') / 'demo',
+        help='parent of the work_dir (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='overrides, as in tools/train.py',
+    )
+    return parser.parse_args()
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Load the config with its overrides."""
+    if not Path(args.config).is_file():
+        stop(
+            f'there is no config {args.config}: name one of configs/, as in '
+            "'make demo DEMO_CONFIG=...'"
+        )
+    config = Config.fromfile(args.config)
+    if args.cfg_options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+        options = parser.parse_args(['--cfg-options', *args.cfg_options])
+        config.merge_from_dict(options.cfg_options)
+    return config
+
+
+def make_data(config: Config) -> str:
+    """Generate the data sets that the config names.
+
+    Returns:
+        str: How many images each of them has.
+    """
+    found = []
+    for loader in LOADERS:
+        if config.get(loader):
+            dataset = DATASETS.build(config[loader].dataset)
+            found.append(f'{len(dataset)} for {loader.split("_")[0]}')
+    return 'images: ' + ', '.join(found)
+
+
+def call(tool: str, *arguments: str) -> None:
+    """Run one of the tools; its failure ends the demo."""
+    command = [sys.executable, str(TOOLS / tool), *arguments]
+    print(f'[demo] $ {shlex.join(command)}', flush=True)
+    code = subprocess.run(command).returncode
+    if code:
+        stop(
+            f'{tool} ended with status {code}, see above; after the remedy '
+            'the same command goes on from here.'
+        )
+
+
+def main() -> None:
+    """Run the steps."""
+    args = parse_args()
+    config = load_config(args)
+    digest = hashlib.sha256(config.dump().encode()).hexdigest()[:8]
+    work_dir = args.work_dir / f'{Path(args.config).stem}_{digest}'
+    work_dir.mkdir(parents=True, exist_ok=True)
+    options = ['--work-dir', str(work_dir)]
+    if args.cfg_options:
+        options += ['--cfg-options', *args.cfg_options]
+
+    def train() -> None:
+        call('train.py', args.config, '--resume', *options)
+
+    def test() -> None:
+        last = (work_dir / 'last_checkpoint').read_text().strip()
+        call('test.py', args.config, last, *options)
+
+    def draw() -> None:
+        call('analysis_tools/plot_run.py', str(work_dir))
+
+    print(f'[demo] 1/4 data; {make_data(config)}', flush=True)
+    steps = {'training': train, 'evaluation': test, 'figures': draw}
+    for number, (name, step) in enumerate(steps.items(), 2):
+        stamp = work_dir / f'.{name}-done'
+        if stamp.exists():
+            print(f'[demo] {number}/4 {name}: done before', flush=True)
+            continue
+        print(f'[demo] {number}/4 {name}', flush=True)
+        start = time.monotonic()
+        step()
+        stamp.touch()
+        minutes = (time.monotonic() - start) / 60
+        print(f'[demo] {number}/4 {name}: {minutes:.1f} min', flush=True)
+
+    print(f'[demo] checkpoint: {(work_dir / "last_checkpoint").read_text()}')
+    for path in sorted((work_dir / 'figures').glob('*.png')):
+        print(f'[demo] figure: {path}')
+
+
+if __name__ == '__main__':
+    main()
