@@ -1,0 +1,17 @@
+"""Shared by all tests: dsym goes first, so that mmyolo can be imported."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import dsym  # noqa: F401
+
+
+@pytest.fixture(scope='session')
+def neu_det_root():
+    """The NEU-DET folder, or a skip where it is absent."""
+    root = os.environ.get('NEU_DET_ROOT', '')
+    if not root or not Path(root).is_dir():
+        pytest.skip('NEU-DET is absent: set NEU_DET_ROOT to its folder')
+    return Path(root)

@@ -1,0 +1,108 @@
+import json
+import os
+
+import cv2
+import numpy as np
+import pytest
+from dataset_files import write_image
+from PIL import Image
+
+from dsym.datasets import image_checks
+from dsym.datasets.image_checks import (
+    check_image,
+    check_images,
+    image_size,
+    keep_readable,
+)
+
+
+def test_check_image__size_and_hash_of_the_pixels(tmp_path):
+    for name in ('a.png', 'b.bmp'):  # both lossless: the same pixels
+        write_image(tmp_path / name, 40, 30, seed=3)
+    write_image(tmp_path / 'c.png', 40, 30, seed=4)
+    a, b, c = (
+        check_image(str(tmp_path / n)) for n in ('a.png', 'b.bmp', 'c.png')
+    )
+    assert (a.width, a.height, a.error) == (40, 30, '')
+    assert a.digest == b.digest != c.digest
+
+
+def test_truncated_jpeg__opencv_alone_would_accept_it(tmp_path):
+    path = tmp_path / 'cut.jpg'
+    write_image(path, 200, 200)
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert cv2.imread(str(path)) is not None
+    assert 'truncated' in check_image(str(path)).error
+
+
+def test_exif_rotation__size_as_opencv_reads_it(tmp_path):
+    path = str(tmp_path / 'turned.jpg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(path, exif=exif)
+    assert cv2.imread(path).shape == (40, 30, 3)
+    assert image_size(path) == (30, 40)
+    check = check_image(path)
+    assert (check.width, check.height) == (30, 40)
+
+
+def test_cache__second_start_decodes_nothing(tmp_path, cache_dir):
+    paths = [str(tmp_path / f'{i}.jpg') for i in range(5)]
+    for seed, path in enumerate(paths):
+        write_image(tmp_path / os.path.basename(path), seed=seed)
+    first = check_images(paths)
+    (cache,) = (cache_dir / 'image_checks').glob('*.json')
+    written = cache.stat().st_mtime_ns
+    # Marked entries prove that the second answer comes from the file.
+    stored = json.loads(cache.read_text())
+    for entry in stored['images'].values():
+        entry[4] = 'from the cache'
+    cache.write_text(json.dumps(stored))
+    second = check_images(paths)
+    assert {check.digest for check in second.values()} == {'from the cache'}
+    # A changed file is decoded again, the others are not.
+    write_image(tmp_path / '0.jpg', 50, 20, seed=9)
+    os.utime(paths[0], ns=(written, written + 1))
+    third = check_images(paths)
+    assert third[paths[0]].width == 50
+    assert third[paths[0]].digest != first[paths[0]].digest
+    assert third[paths[1]].digest == 'from the cache'
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"version": 0}', '{"ver'])
+def test_cache__unusable_file_is_replaced(tmp_path, cache_dir, content):
+    path = str(tmp_path / 'a.jpg')
+    write_image(tmp_path / 'a.jpg')
+    check_images([path])
+    (cache,) = (cache_dir / 'image_checks').glob('*.json')
+    cache.write_text(content)
+    assert check_images([path])[path].width == 40
+    assert json.loads(cache.read_text())['version'] == 1
+
+
+def test_cache__place_that_cannot_be_written(tmp_path):
+    write_image(tmp_path / 'a.jpg')
+    path = str(tmp_path / 'a.jpg')
+    file = tmp_path / 'file'
+    file.write_text('')
+    assert check_images([path], str(file / 'below'))[path].width == 40
+
+
+def test_default_cache_dir(monkeypatch):
+    monkeypatch.delenv('DSYM_CACHE')
+    monkeypatch.setenv('XDG_CACHE_HOME', '/xdg')
+    assert image_checks.default_cache_dir() == '/xdg/dsym/image_checks'
+
+
+def test_keep_readable__drops_and_reports(tmp_path):
+    write_image(tmp_path / 'ok.jpg')
+    (tmp_path / 'bad.jpg').write_bytes(b'?')
+    infos = [
+        {'img_path': str(tmp_path / f'{name}.jpg')}
+        for name in ('ok', 'bad', 'gone')
+    ]
+    kept, issues = keep_readable(infos)
+    assert kept == [
+        {'img_path': infos[0]['img_path'], 'width': 40, 'height': 30}
+    ]
+    assert {i.kind for i in issues} == {'corrupt_image', 'missing_image'}
