@@ -63,6 +63,12 @@ def images(request):
 
 
 @pytest.fixture
+def few_images():
+    rng = np.random.default_rng(3)
+    return [make_image(rng, index, True) for index in range(31)]
+
+
+@pytest.fixture
 def official(images):
     """P, R, F1, AP and labels as YOLOv9's val_dual computes them."""
     val_dual = pytest.importorskip('yolo9.val_dual')

@@ -213,15 +213,11 @@ def test_default_scope_mmdet__finds_the_metric():
         assert build(('a',)).prefix == 'defect'
 
 
-def test_nothing_written_by_default(images, classes, to_samples, tmp_path):
-    import os
-
-    before = os.getcwd()
-    os.chdir(tmp_path)
-    try:
-        evaluate(to_samples(images[:5]), classes)
-    finally:
-        os.chdir(before)
+def test_nothing_written_by_default(
+    few_images, classes, to_samples, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    evaluate(to_samples(few_images), classes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,8 +278,10 @@ def evaluate_on_rank(rank, samples, classes, init_file, out_file):
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes__same_figures(images, classes, to_samples, tmp_path):
-    samples = to_samples(images[:31])
+def test_two_processes__same_figures(
+    few_images, classes, to_samples, tmp_path
+):
+    samples = to_samples(few_images)
     mp.spawn(
         evaluate_on_rank,
         (samples, classes, tmp_path / 'init', tmp_path / 'figures.json'),

@@ -1,5 +1,6 @@
 import json
-import subprocess
+import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,12 +15,17 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'plot_run.py'
 
 
-def run(*args):
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, args)],
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the tool; give its exit code or message and what it printed."""
+
+    def run_tool(*args):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
+        with pytest.raises(SystemExit) as done:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return done.value.code, capsys.readouterr().out
+
+    return run_tool
 
 
 @pytest.fixture
@@ -56,10 +62,11 @@ def work_dir(tmp_path):
     return folder
 
 
-def test_plot_run__prints_what_it_made(work_dir):
-    done = run(work_dir)
-    assert done.returncode == 0, done.stderr
-    paths = [Path(line) for line in done.stdout.split()]
+def test_plot_run__prints_what_it_made(run, work_dir, capsys):
+    capsys.readouterr()
+    code, printed = run(work_dir)
+    assert code is None
+    paths = [Path(line) for line in printed.split()]
     assert [path.name for path in paths] == [
         'training.png',
         'test_pr.png',
@@ -72,8 +79,24 @@ def test_plot_run__prints_what_it_made(work_dir):
             assert image.width == 1000
 
 
-def test_plot_run__nothing_to_plot_is_one_line(tmp_path):
-    done = run(tmp_path)
-    assert done.returncode == 1
-    assert 'scalars.json' in done.stderr.splitlines()[-1]
-    assert 'Traceback' not in done.stderr
+def test_plot_run__out_dir_and_two_runs(run, work_dir, tmp_path):
+    other = tmp_path / 'other'
+    shutil.copytree(work_dir, other)
+    out_dir = tmp_path / 'out'
+    run(work_dir, other, '--out-dir', out_dir, '--num-images', 1)
+    for name in ('run', 'other'):
+        assert (out_dir / name / 'test_gallery.png').is_file()
+
+
+def test_plot_run__nothing_to_plot_is_one_line(run, tmp_path):
+    message, printed = run(tmp_path)
+    assert printed == ''
+    assert str(tmp_path) in message
+    assert 'scalars.json' in message
+    assert len(message.splitlines()) == 1
+
+
+def test_plot_run__predictions_without_truth(run, work_dir):
+    (work_dir / 'test.gt.json').unlink()
+    message, _ = run(work_dir)
+    assert 'test.gt.json is missing' in message

@@ -78,11 +78,16 @@ def match_detections(
         return true_positives
     ious = box_iou(gt_bboxes, det_bboxes)
     ious[gt_labels[:, None] != det_labels[None]] = -1
+    close_gts, close_dets = np.nonzero(ious >= iou_thrs.min())
+    close_ious = ious[close_gts, close_dets]
     for column, iou_thr in enumerate(iou_thrs):
-        gts, dets = np.nonzero(ious >= iou_thr)
+        reach = close_ious >= iou_thr
+        if not reach.any():
+            continue
+        gts, dets = close_gts[reach], close_dets[reach]
         # NumPy keeps the last of repeated writes: the largest IoU here. Its
         # default sort settles equal IoUs as it does in the official code.
-        rising = np.argsort(ious[gts, dets])
+        rising = np.argsort(close_ious[reach])
         asked = np.full(len(det_bboxes), -1)
         asked[dets[rising]] = gts[rising]
         askers = np.flatnonzero(asked >= 0)[::-1]

@@ -52,10 +52,10 @@ def read_image(image: Dict[str, Any], img_root: Optional[str]) -> np.ndarray:
             f'{path}: no such image; name the folder of the images with '
             'img_root'
         )
-    pixels = mmcv.imread(str(path), channel_order='rgb')
+    pixels = mmcv.imread(str(path))
     if pixels is None:
         raise ValueError(f'{path} cannot be read as an image; replace it')
-    return pixels
+    return mmcv.bgr2rgb(pixels)
 
 
 def gallery_figure(
