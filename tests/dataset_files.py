@@ -1,7 +1,8 @@
-"""Write small images and annotation files for tests."""
+"""Small images and annotation files for tests, and fixtures of them."""
 
 import cv2
 import numpy as np
+import pytest
 
 XML = """<annotation><filename>{stem}.jpg</filename>{size}
 {objects}</annotation>"""
@@ -30,3 +31,26 @@ def write_xml(path, objects, size=(40, 30)):
         f'<size><width>{size[0]}</width><height>{size[1]}</height></size>'
     )
     path.write_text(XML.format(stem=path.stem, size=sizes or '', objects=text))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def session_cache(tmp_path_factory):
+    """Keep the cache of image checks out of the user's own."""
+    folder = tmp_path_factory.mktemp('dsym_cache')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('DSYM_CACHE', str(folder))
+        yield folder
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    """Two images in VOC form: a scratch, a dent and a difficult dent."""
+    root = tmp_path / 'voc'
+    for seed, stem in enumerate(('a', 'b')):
+        write_image(root / 'JPEGImages' / f'{stem}.jpg', seed=seed)
+    write_xml(root / 'Annotations/a.xml', [('scratch', (1, 2, 11, 22))])
+    write_xml(
+        root / 'Annotations/b.xml',
+        [('dent', (5, 5, 9, 9)), ('dent', (20, 10, 40, 30), True)],
+    )
+    return root

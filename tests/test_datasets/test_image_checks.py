@@ -16,6 +16,13 @@ from dsym.datasets.image_checks import (
 )
 
 
+@pytest.fixture
+def cache_dir(tmp_path, monkeypatch):
+    """An empty cache for one test."""
+    monkeypatch.setenv('DSYM_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
 def test_check_image__size_and_hash_of_the_pixels(tmp_path):
     for name in ('a.png', 'b.bmp'):  # both lossless: the same pixels
         write_image(tmp_path / name, 40, 30, seed=3)

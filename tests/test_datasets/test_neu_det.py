@@ -133,7 +133,7 @@ def test_pipeline__mosaic_and_collate(neu_det_root):
     scale = (224, 224)
     load = [
         {'type': 'LoadImageFromFile'},
-        {'type': 'LoadAnnotations', 'with_bbox': True},
+        {'type': 'mmdet.LoadAnnotations', 'with_bbox': True},
     ]
     dataset = DATASETS.build(
         {

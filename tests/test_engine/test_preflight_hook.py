@@ -44,7 +44,9 @@ def make_runner(work_dir, model=None, optimizer='AdamW', hooks=(), **kwargs):
     return Runner(
         model=model or PreflightNet(),
         work_dir=str(work_dir),
-        train_dataloader=DataLoader(torch.randn(4, 4), batch_size=2),
+        train_dataloader=DataLoader(
+            [{'x': torch.randn(4)} for _ in range(4)], batch_size=2
+        ),
         train_cfg={'by_epoch': True, 'max_epochs': 2},
         optim_wrapper={'optimizer': {'type': optimizer, 'lr': 0.01}},
         default_hooks={'checkpoint': checkpoint},
@@ -182,15 +184,18 @@ def test_disk__needs_weights_ema_and_optimizer_state(
 
     def run(free):
         limit_disk(monkeypatch, free)
-        make_runner(
+        runner = make_runner(
             tmp_path / 'run',
             Big(),
             optimizer,
             [{'type': 'EMAHook'}] if ema else [],
             checkpoint={'max_keep_ckpts': keep},
-        ).call_preflight()
+        )
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        (hook,) = (h for h in runner.hooks if isinstance(h, PreflightHook))
+        hook.before_train(runner)
 
-    monkeypatch.setattr(Runner, 'call_preflight', _preflight, raising=False)
     run(needed + MB)
     with pytest.raises(RuntimeError) as error:
         run(needed - MB)
@@ -199,13 +204,6 @@ def test_disk__needs_weights_ema_and_optimizer_state(
     assert str(tmp_path / 'run') in text
     assert f'only {(needed - MB) // MB + 1} MB are free' in text
     assert 'max_keep_ckpts' in text
-
-
-def _preflight(runner):
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    (hook,) = (h for h in runner.hooks if isinstance(h, PreflightHook))
-    hook.before_train(runner)
 
 
 def test_disk__refused_by_a_training_run(tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 import json
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import pytest
@@ -14,30 +12,29 @@ REPO = Path(__file__).parents[2]
 CLASSES = ('scratch', 'dent')
 
 
-def run(tool, *args):
-    """Run a tool as a user does, from a folder that is not the checkout."""
-    paths = [str(REPO / 'projects'), os.environ.get('PYTHONPATH', '')]
-    return subprocess.run(
-        [
-            sys.executable,
-            str(REPO / 'tools/dataset_converters' / tool),
-            *map(str, args),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(paths)},
-        cwd='/',
-    )
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a tool's main() with arguments; give status, stdout, stderr."""
+    folder = REPO / 'tools/dataset_converters'
+    monkeypatch.syspath_prepend(str(folder))
+
+    def run_tool(tool, *args):
+        monkeypatch.setattr('sys.argv', [tool, *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(folder / tool), run_name='__main__')
+        return stop.value.code, *capsys.readouterr()
+
+    return run_tool
 
 
-def test_voc_to_coco__same_boxes_when_read_back(voc_root, tmp_path):
+def test_voc_to_coco__same_boxes_when_read_back(run, voc_root, tmp_path):
     out = tmp_path / 'voc.json'
-    result = run(
+    status, out_text, err_text = run(
         'dataset_to_coco.py', 'voc', voc_root, '--classes', *CLASSES,
         '--difficult', 'ignore', '--out', out,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert '2 images, 3 boxes, 2 classes' in result.stdout
+    assert status == 0, err_text
+    assert '2 images, 3 boxes, 2 classes' in out_text
     meta = {'classes': CLASSES}
     voc = DefectVOCDataset(
         data_root=str(voc_root), metainfo=meta, difficult='ignore'
@@ -53,16 +50,16 @@ def test_voc_to_coco__same_boxes_when_read_back(voc_root, tmp_path):
         )
 
 
-def test_yolo_to_coco(tmp_path):
+def test_yolo_to_coco(run, tmp_path):
     write_image(tmp_path / 'images/a.jpg')
     (tmp_path / 'labels').mkdir()
     (tmp_path / 'labels/a.txt').write_text('1 0.5 0.5 0.5 0.2\n')
     out = tmp_path / 'yolo.json'
-    result = run(
+    status, _, err_text = run(
         'dataset_to_coco.py', 'yolo', tmp_path, '--classes', *CLASSES,
         '--out', out,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert status == 0, err_text
     content = json.loads(out.read_text())
     assert content['images'] == [
         {'id': 1, 'file_name': 'images/a.jpg', 'width': 40, 'height': 30}
@@ -72,13 +69,13 @@ def test_yolo_to_coco(tmp_path):
     assert ann['category_id'] == 2
 
 
-def test_neu_det_to_coco__pycocotools_counts(neu_det_root, tmp_path):
+def test_neu_det_to_coco__pycocotools_counts(run, neu_det_root, tmp_path):
     out = tmp_path / 'test.json'
-    result = run(
+    status, _, err_text = run(
         'dataset_to_coco.py', 'neu_det', neu_det_root,
         '--split', 'paper_test', '--out', out,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert status == 0, err_text
     coco = COCO(str(out))
     assert len(coco.getImgIds()) == 170
     assert len(coco.getAnnIds()) == 418
@@ -89,22 +86,22 @@ def test_neu_det_to_coco__pycocotools_counts(neu_det_root, tmp_path):
     ]  # fmt: skip
 
 
-def test_check_dataset__status_and_report(voc_root, tmp_path):
+def test_check_dataset__status_and_report(run, voc_root, tmp_path):
     out = tmp_path / 'report.json'
     args = ('check_dataset.py', 'voc', voc_root, '--out', out, '--classes')
-    good = run(*args, *CLASSES)
-    assert good.returncode == 0, good.stderr
-    assert good.stdout.endswith('no error\n')
-    bad = run(*args, 'scratch')
-    assert bad.returncode == 1
-    assert bad.stdout.endswith('2 errors\n')
+    status, text, _ = run(*args, *CLASSES)
+    assert status == 0
+    assert text.endswith('no error\n')
+    status, text, _ = run(*args, 'scratch')
+    assert status == 1
+    assert text.endswith('2 errors\n')
     assert json.loads(out.read_text())['counts']['unknown_class'] == 2
 
 
-def test_missing_root__one_line(tmp_path):
-    result = run(
+def test_missing_root__one_line(run, tmp_path):
+    status, _, err_text = run(
         'dataset_to_coco.py', 'neu_det', tmp_path / 'no', '--out', 'x.json'
     )
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith('error: data root ')
-    assert 'Traceback' not in result.stderr
+    assert status == 1
+    assert err_text.splitlines()[-1].startswith('error: data root ')
+    assert 'Traceback' not in err_text

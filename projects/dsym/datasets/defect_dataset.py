@@ -89,7 +89,7 @@ class DefectDataset(VerifiedImagesMixin, BatchShapePolicyDataset):
         **kwargs,
     ) -> None:
         self.unlabeled = unlabeled
-        super().__init__(data_root=data_root, **kwargs)
+        super().__init__(data_root=str(data_root), **kwargs)
 
     @property
     def classes(self) -> Tuple[str, ...]:
