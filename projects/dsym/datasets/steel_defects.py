@@ -34,7 +34,7 @@ def depth_inside(height: int, width: int, power: float) -> np.ndarray:
 
 def crazing(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Draw a net of thin cracks that wander from left to right."""
-    count = max(3, round(height * width / rng.uniform(300, 600)))
+    count = max(3, round(height * width / rng.uniform(220, 450)))
     steps = 16
     start = rng.uniform((2, 2), (width - 2, height - 2), (count, 2))
     heading = rng.normal(0, 0.35, (count, 1))
@@ -95,7 +95,7 @@ def pitted_surface(
     rng: np.random.Generator, height: int, width: int
 ) -> np.ndarray:
     """Draw a wide field of small pits, denser here and there."""
-    size = rng.uniform(1.8, 3.6)
+    size = rng.uniform(1.5, 3.2)
     pits = smooth_noise(rng, height, width, size * 1.3, size)
     # Pits lean: the field is sheared, and mirrored where nothing is left.
     shear = np.float32([[1, rng.uniform(-0.5, 0.5), 0], [0, 1, 0]])
@@ -107,16 +107,16 @@ def pitted_surface(
     crowd = smooth_noise(rng, height, width, 50, 30)
     depth = depth_inside(height, width, 8)
     # Fine pits stand close, coarse ones apart.
-    level = rng.uniform(0.0, 1.0) + 0.3 * (size - 1.8) - 0.4 * crowd
+    level = rng.uniform(-0.3, 0.7) + 0.5 * (size - 1.5) - 0.3 * crowd
     fade = np.clip(0.8 + 0.2 * crowd, 0.4, 1)
-    return ramp(pits - level, 0, 1.4) * fade * ramp(depth, 0, 0.06)
+    return ramp(pits - level, 0, 2.2) * fade * ramp(depth, 0, 0.06)
 
 
 def rolled_in_scale(
     rng: np.random.Generator, height: int, width: int
 ) -> np.ndarray:
     """Draw a cluster of short, flat, blurred flecks."""
-    size = rng.uniform(2.4, 3.6)
+    size = rng.uniform(2.8, 4.4)
     flecks = smooth_noise(rng, height, width, size * 0.85, size * 1.8)
     crowd = smooth_noise(rng, height, width, 16, 14)
     depth = depth_inside(height, width, 3)

@@ -111,7 +111,7 @@ DEFECTS: Dict[str, DefectStyle] = {
         width=(21, 37, 50, 66, 90, 124, 176),
         height=(16, 28, 50, 68, 100, 152, 196),
         rho=0.25,
-        strength=(-0.42, -0.2),
+        strength=(-0.5, -0.25),
         decoys=1.5,
     ),
     'scratches': DefectStyle(
@@ -196,9 +196,9 @@ def draw_opacity(
     width, height = draw_size(rng, style)
     if sideways:
         width, height = height, width
-    # A mask ends about 5 % inside its patch on every side.
-    width = max(round(1.1 * scale * width), MIN_SIDE + 2)
-    height = max(round(1.1 * scale * height), MIN_SIDE + 2)
+    # A mask ends about 10 % inside its patch on every side.
+    width = max(round(1.2 * scale * width), MIN_SIDE + 2)
+    height = max(round(1.2 * scale * height), MIN_SIDE + 2)
     local = style.paint(rng, height, width)
     # Strips go on outside the image: 20 to 40 % of the real boxes touch an
     # edge of it.

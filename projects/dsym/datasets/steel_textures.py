@@ -128,7 +128,7 @@ SURFACES: Dict[str, SurfaceStyle] = {
     'crazing': SurfaceStyle(
         brightness=(65, 84, 120, 147, 163, 178, 191),
         fine=0.073,
-        mid=0.085,
+        mid=0.075,
         low=0.15,
         streak=5,
         tilt=0.3,
