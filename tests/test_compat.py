@@ -91,8 +91,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 def make_runner(work_dir, max_iters=2, **kwargs):
     torch.manual_seed(0)
+    points = torch.arange(24.0).reshape(8, 3).sin()
     loader = torch.utils.data.DataLoader(
-        torch.arange(24.0).reshape(8, 3).sin(), batch_size=4
+        [{'inputs': point} for point in points], batch_size=4
     )
     return Runner(
         model=ToyModel(),

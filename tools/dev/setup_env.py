@@ -34,9 +34,7 @@ NEEDED_GB = 14
 NEEDED_GB_OTHER_INDEX = 5
 CORE_MINUTES = 22  # of compiling mmcv
 IMPORT_CHECK = (
-    'import torch, torchvision, mmengine, mmcv.ops, mmdet, cv2, pycocotools; '
-    'print("torch", torch.__version__, "mmcv", mmcv.__version__, '
-    '"mmdet", mmdet.__version__)'
+    'import torch, torchvision, mmengine, mmcv.ops, mmdet, cv2, pycocotools'
 )
 
 
