@@ -239,6 +239,17 @@ def test_real_images__are_read_as_downloaded(neu_det_root, tmp_path):
         )
 
 
+def test_data_prefix__names_the_folders_of_another_layout(tmp_path):
+    write_image(tmp_path / 'pictures/crazing_1.jpg')
+    write_xml(tmp_path / 'xml/crazing_1.xml', [('crazing', (1, 1, 9, 9))])
+    dataset = NEUDETDataset(
+        data_root=str(tmp_path),
+        split=None,
+        data_prefix={'img': 'pictures', 'ann': 'xml'},
+    )
+    assert num_boxes(dataset) == 1
+
+
 def test_missing_root__one_line(tmp_path):
     root = tmp_path / 'nowhere'
     with pytest.raises(DatasetError, match=r'data root .*nowhere does not'):

@@ -7,12 +7,16 @@ import torch.nn as nn
 from mmdet.models.detectors import SemiBaseDetector
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import BaseModel
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from dsym.engine import PreflightHook
-from dsym.engine.preflight_hook import checkpoint_fit, planned_checkpoints
+from dsym.engine.preflight_hook import (
+    checkpoint_fit,
+    in_head,
+    planned_checkpoints,
+)
 
 Usage = namedtuple('Usage', 'total used free')
 MB = 2**20
@@ -128,6 +132,50 @@ def test_auxiliary_branch_missing__warns_and_passes(tmp_path):
     torch.save({'state_dict': state, 'meta': {}}, path)
     (line,) = load(tmp_path, str(path), PreflightNet())
     assert '2 optional ones are missing' in line
+
+
+def yolov9(arch='t', num_classes=6):
+    """YOLOv9 of the size t or s with its auxiliary branch."""
+    channels = {'t': [64, 96, 128], 's': [128, 192, 256]}[arch]
+    module = {'type': 'YOLOv9HeadModule', 'in_channels': channels}
+    cfg = {
+        'type': 'YOLODetector',
+        'backbone': {'type': 'YOLOv9Backbone', 'arch': arch},
+        'neck': {'type': 'YOLOv9PAFPN', 'arch': arch},
+        'bbox_head': {
+            'type': 'YOLOv9Head',
+            'head_module': {**module, 'num_classes': num_classes},
+            'aux_head_module': module,
+        },
+    }
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        return MODELS.build(cfg)
+
+
+def test_yolov9__other_classes_differ_in_the_head_only():
+    total, missing, mismatched = checkpoint_fit(
+        yolov9(num_classes=50), yolov9().state_dict()
+    )
+    assert missing == []
+    # min(2 x classes, 128) channels of the class branch exceed the 64 of P3
+    # only for 50 classes: 2 branches x 3 levels x (two convs with 4 norm
+    # entries each, a biased 1x1) change.
+    assert len(mismatched) == 2 * 3 * (2 * (1 + 4) + 2)
+    assert all('cls' in key and in_head(key) for key in mismatched)
+    assert len(mismatched) < total / 2
+
+
+def test_yolov9__without_auxiliary_branch_lacks_optional_entries_only():
+    state = yolov9().state_dict()
+    plain = {key: v for key, v in state.items() if 'aux' not in key}
+    _, missing, mismatched = checkpoint_fit(yolov9(), plain)
+    assert mismatched == [] and len(missing) > 0
+    assert all('aux' in key for key in missing)
+
+
+def test_yolov9__another_size_differs_outside_the_head():
+    _, _, mismatched = checkpoint_fit(yolov9('s'), yolov9().state_dict())
+    assert any(key.startswith('backbone.') for key in mismatched)
 
 
 def test_module_prefix__of_ddp_is_stripped():

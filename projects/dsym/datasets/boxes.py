@@ -107,8 +107,8 @@ def class_differs_from_name(
         Issue(
             'class_differs_from_name',
             path,
-            f'{path} holds a {classes[label]} box: look at the image '
-            'whether the label is meant',
+            f'{path} holds a box of class {classes[label]}: look '
+            'whether that is meant',
         )
         for label in labels
         if classes[label] != named

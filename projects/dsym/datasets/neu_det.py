@@ -40,6 +40,8 @@ class NEUDETDataset(DefectVOCDataset):
             ``paper_test_clean``, ``paper_val``) or path of a text file with
             one image a line. None takes every image. Defaults to
             ``'labeled_20'``.
+        data_prefix (dict, optional): Folders ``img`` and ``ann``, for a copy
+            in neither layout. Defaults to None, which looks for them.
         one_based (bool): Subtract 1 from all coordinates, which run 1..200,
             as mmdet's ``XMLDataset`` does. Defaults to False, as the labels
             of the paper.
@@ -57,10 +59,17 @@ class NEUDETDataset(DefectVOCDataset):
         *,
         data_root: str = 'data/NEU-DET',
         split: Optional[str] = 'labeled_20',
+        data_prefix: Optional[dict] = None,
         **kwargs,
     ) -> None:
+        self.find_layout = data_prefix is None
         ann_file = '' if split is None else find_split(split, data_root)
-        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+        super().__init__(
+            data_root=data_root,
+            ann_file=ann_file,
+            data_prefix=data_prefix,
+            **kwargs,
+        )
 
     def find_folders(self) -> Tuple[List[str], List[str]]:
         """Find the folders of either layout.
@@ -72,6 +81,8 @@ class NEUDETDataset(DefectVOCDataset):
         Raises:
             DatasetError: If there is neither layout.
         """
+        if not self.find_layout:
+            return super().find_folders()
         self.check_root()
         for root in (self.data_root, osp.join(self.data_root, 'NEU-DET')):
             for layout in (FLAT_LAYOUT, KAGGLE_LAYOUT):
