@@ -1,6 +1,6 @@
 """What a wheel and an editable install hold, and that they work."""
 
-import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,23 +9,10 @@ from pathlib import Path
 
 import mmdet
 import pytest
+from tiny_run import run, write_config
 
 REPO = Path(__file__).resolve().parents[1]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
-
-
-def run(*command, cwd, **variables):
-    """Run a command away from the checkout, without its PYTHONPATH."""
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', **variables}
-    if 'PYTHONPATH' not in variables:
-        environment.pop('PYTHONPATH', None)
-    return subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
 
 
 def pip(*arguments, cwd):
@@ -37,24 +24,24 @@ def pip(*arguments, cwd):
 
 
 def tracked(*patterns):
-    """Return the committed files that match, as git lists them."""
-    command = ['git', '-C', str(REPO), 'ls-files', '-z', *patterns]
+    """Return the files of the checkout that git does not ignore."""
+    command = ['git', '-C', str(REPO), 'ls-files', '-z', '--cached']
+    command += ['--others', '--exclude-standard', *patterns]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         pytest.skip('not a git checkout: the files to expect are unknown')
-    return {name for name in found.stdout.split('\0') if name}
+    names = {name for name in found.stdout.split('\0') if name}
+    return {name for name in names if (REPO / name).is_file()}
 
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory):
-    """A copy of the committed files, so that a build leaves no traces."""
+    """A copy of the checkout, so that a build leaves no traces."""
     copy = tmp_path_factory.mktemp('source')
     for name in tracked('.'):
         target = copy / name
-        if (REPO / name).is_file():  # git also lists what was just deleted
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((REPO / name).read_bytes())
-            target.chmod((REPO / name).stat().st_mode)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPO / name, target)
     return copy
 
 
@@ -72,27 +59,15 @@ def installed(wheel, tmp_path_factory):
     return target
 
 
-def write_config(folder, base):
-    """Write a config like a user's, in a folder of his own."""
-    path = folder / 'mine.py'
-    path.write_text(
-        f'_base_ = [{base.as_posix()!r}]\n'
-        "custom_imports = dict(imports=['dsym'])\n"
-    )
-    return path
-
-
 def test_wheel__holds_package_configs_and_tools(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
         f'dsym/.mim/{name}'
         for name in tracked('configs', 'tools', 'model-index.yml')
-        if not name.startswith('tools/dev/') and (REPO / name).is_file()
+        if not name.startswith('tools/dev/')
     }
     expected |= {
-        name.removeprefix('projects/')
-        for name in tracked('projects/dsym')
-        if (REPO / name).is_file()
+        name.removeprefix('projects/') for name in tracked('projects/dsym')
     }
     assert 'dsym/.mim/tools/train.py' in expected
     assert expected - names == set()
@@ -112,23 +87,16 @@ def test_wheel__metadata(wheel, source):
     assert 'Name: dsym' in lines
 
 
-def test_wheel__imports_and_finds_its_configs_elsewhere(installed, tmp_path):
-    configs = installed / 'dsym' / '.mim' / 'configs'
-    bases = sorted(configs.rglob('yolov9_t_*.py'))
-    assert bases
-    code = (
-        'import sys, dsym; from mmengine.config import Config; '
-        'cfg = Config.fromfile(sys.argv[1]); '
-        'print(dsym.__file__); print(cfg.model.type)'
-    )
-    config = write_config(tmp_path, bases[0])
+def test_wheel__trains_with_the_script_of_mmdet_anywhere(installed, tmp_path):
+    config = write_config(tmp_path, installed / 'dsym' / '.mim' / 'configs')
     done = run(
-        sys.executable, '-c', code, config, cwd=tmp_path,
-        PYTHONPATH=str(installed),
+        sys.executable, MMDET_TOOLS / 'train.py', config, '--work-dir', 'out',
+        cwd=tmp_path, pythonpath=installed,
     )  # fmt: skip
-    place, model = done.stdout.splitlines()[-2:]
-    assert Path(place) == installed / 'dsym' / '__init__.py', done.stderr
-    assert model
+    assert not done.returncode, done.stderr[-3000:]
+    assert (tmp_path / 'out' / 'epoch_1.pth').is_file()
+    scalars = next(tmp_path.glob('out/*/vis_data/scalars.json')).read_text()
+    assert '"defect/mAP_50"' in scalars
 
 
 def test_editable__links_configs_and_tools(source, tmp_path):
@@ -146,26 +114,30 @@ def test_editable__links_configs_and_tools(source, tmp_path):
     assert Path(done.stdout.splitlines()[-1]) == expected, done.stderr
 
 
-@pytest.mark.parametrize('script', ['train.py', 'test.py'])
-def test_tools__have_the_options_of_mmdet(script, tmp_path):
-    path = str(REPO / 'projects')
-    texts = [
-        run(sys.executable, folder / script, '--help', cwd=tmp_path,
-            PYTHONPATH=path).stdout
-        for folder in (REPO / 'tools', MMDET_TOOLS)
-    ]  # fmt: skip
-    assert '--cfg-options' in texts[0]
-    assert texts[0] == texts[1]
+@pytest.mark.parametrize(
+    'script, usage',
+    [
+        ('train.py', '[--resume [RESUME]]'),
+        ('test.py', '[--show-dir SHOW_DIR]'),
+    ],
+)
+def test_tools__have_the_options_of_mmdet(script, usage, tmp_path):
+    done = run(
+        sys.executable, REPO / 'tools' / script, '--help', cwd=tmp_path,
+        pythonpath=REPO / 'projects',
+    )  # fmt: skip
+    assert done.stdout.startswith(f'usage: {script} '), done.stderr
+    assert usage in done.stdout and '[--cfg-options' in done.stdout
 
 
 def test_train__missing_config_is_one_line(tmp_path):
     done = run(
         sys.executable, REPO / 'tools' / 'train.py', 'none.py', cwd=tmp_path,
-        PYTHONPATH=str(REPO / 'projects'),
+        pythonpath=REPO / 'projects',
     )  # fmt: skip
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if 'none.py' in line]
-    assert len(lines) == 1 and lines[0].startswith('train.py: error: ')
+    assert len(lines) == 1 and lines[0].startswith('train.py: error: none.py')
     assert 'Traceback' not in done.stderr
 
 

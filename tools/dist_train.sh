@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Usage: tools/dist_train.sh CONFIG PROCESSES [options of train.py]
+# Without a GPU the processes talk through gloo; mmyolo's detectors then want
+# --cfg-options model.use_syncbn=False, because SyncBN has no CPU code.
 # A run over several machines sets NNODES, NODE_RANK, MASTER_ADDR and PORT.
 set -euo pipefail
 

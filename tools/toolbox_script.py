@@ -33,24 +33,37 @@ def is_input_error(error: BaseException) -> bool:
 
     Returns:
         bool: Whether a ``raise`` statement of dsym reported it, as opposed
-        to something that failed in there, or whether it is MMEngine's report
-        of a missing file.
+        to something that failed in there, or whether MMEngine, which reads
+        the configs, did not find a file.
     """
     traceback = error.__traceback__
     while traceback.tb_next:
         traceback = traceback.tb_next
     frame = traceback.tb_frame
     package = frame.f_globals.get('__name__', '').split('.')[0]
+    if package == 'mmengine':
+        return isinstance(error, FileNotFoundError)
     raised = frame.f_code.co_code[traceback.tb_lasti] == RAISE
-    missing = package == 'mmengine' and isinstance(error, FileNotFoundError)
-    return raised and (package == 'dsym' or missing)
+    return raised and package == 'dsym'
+
+
+def describe(error: BaseException) -> str:
+    """Put an input error into one line."""
+    if getattr(error, 'filename', None):
+        return (
+            f'{error.filename}: {error.strerror}; give the path of an '
+            f'existing file (looked from {Path.cwd()}).'
+        )
+    # str() of a KeyError would put the sentence in quotes.
+    return str(error.args[0] if error.args else error)
 
 
 def init_cpu_processes() -> None:
-    """Set up the process group of ``--launcher pytorch`` without a GPU.
+    """Set up what ``--launcher pytorch`` needs on a machine without a GPU.
 
-    MMEngine's own set-up selects a CUDA device in every case; it leaves alone
-    a group that exists.
+    MMEngine's own set-up selects a CUDA device in every case, but it leaves
+    alone a process group that exists; and it gives the model's wrapper
+    ``device_ids``, which a model on the CPU cannot have.
     """
     import torch
     from mmengine.device import get_device
@@ -60,6 +73,7 @@ def init_cpu_processes() -> None:
     launcher = parser.parse_known_args()[0].launcher
     if launcher == 'pytorch' and get_device() == 'cpu':
         torch.distributed.init_process_group('gloo')
+        sys.argv += ['--cfg-options', 'model_wrapper_cfg.device_ids=None']
 
 
 def run(name: str) -> None:
@@ -89,5 +103,4 @@ def run(name: str) -> None:
     except Exception as error:
         if not is_input_error(error):
             raise
-        # str() of a KeyError would put the sentence in quotes.
-        stop(str(error.args[0] if error.args else error))
+        stop(describe(error))

@@ -1,0 +1,84 @@
+"""A YOLOv9-t run of seconds, through the scripts that a user calls."""
+
+import os
+import subprocess
+from pathlib import Path
+
+CONFIG = """
+_base_ = [
+    {configs!r} '/_base_/models/yolov9_t.py',
+    {configs!r} '/_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['dsym'{hook}], allow_failed_imports=False)
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='mmyolo.LetterResize', scale=(64, 64)),
+    dict(
+        type='mmdet.PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                   'scale_factor', 'pad_param')),
+]
+dataset = dict(
+    type='SteelSynthDataset', data_root={data_root!r}, num_images=8,
+    num_workers=1, pipeline=pipeline)
+model = dict(use_syncbn=False)  # SyncBN has no CPU code
+train_dataloader = dict(
+    batch_size=2, num_workers=0, dataset=dataset,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    collate_fn=dict(type='yolov5_collate'))
+val_dataloader = dict(
+    batch_size=4, num_workers=0, dataset=dict(test_mode=True, **dataset),
+    sampler=dict(type='DefaultSampler', shuffle=False))
+test_dataloader = val_dataloader
+val_evaluator = dict(type='DefectMetric')
+test_evaluator = val_evaluator
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01))
+default_hooks = dict(logger=dict(interval=1))
+"""
+
+
+def write_config(folder: Path, configs: Path, hook: str = '') -> Path:
+    """Write the config of a run whose data and results stay in a folder.
+
+    Args:
+        folder (Path): Where the config goes.
+        configs (Path): The configs of dsym that it builds on.
+        hook (str): Name of a module to import, which holds a hook of the same
+            name. Defaults to '', no hook.
+
+    Returns:
+        Path: The config.
+    """
+    text = CONFIG.format(
+        configs=configs.as_posix(),
+        data_root=(folder / 'data').as_posix(),
+        hook=f', {hook!r}' if hook else '',
+    )
+    if hook:
+        text += f'custom_hooks = [dict(type={hook!r})]\n'
+    path = folder / 'tiny.py'
+    path.write_text(text)
+    return path
+
+
+def run(*command, cwd, pythonpath=None):
+    """Run a command on one thread with exactly this PYTHONPATH.
+
+    Returns:
+        subprocess.CompletedProcess: With ``stdout`` and ``stderr`` as text.
+    """
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    environment.pop('PYTHONPATH', None)
+    if pythonpath is not None:
+        environment['PYTHONPATH'] = str(pythonpath)
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
