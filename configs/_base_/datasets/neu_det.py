@@ -9,7 +9,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    collate_fn=dict(type='mmyolo.yolov5_collate'),
+    collate_fn=dict(type='yolov5_collate'),
     dataset=dict(
         type='NEUDETDataset',
         data_root=data_root,

@@ -2,7 +2,7 @@
 img_scale = (224, 224)  # (width, height)
 
 pre_transform = [
-    dict(type='mmyolo.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmyolo.LoadAnnotations', with_bbox=True)
 ]
 
@@ -56,7 +56,7 @@ train_pipeline_stage2 = [
 ]
 
 test_pipeline = [
-    dict(type='mmyolo.LoadImageFromFile'),
+    dict(type='LoadImageFromFile'),
     dict(
         type='mmyolo.LetterResize',
         scale=img_scale,

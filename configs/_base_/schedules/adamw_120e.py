@@ -36,13 +36,11 @@ param_scheduler = [
 ]
 
 custom_hooks = [
+    dict(type='ChannelsLastHook'),
     dict(
         type='EMAHook',
         ema_type='mmyolo.ExpMomentumEMA',
         momentum=0.0001,
         update_buffers=True,
         priority=49),
-    dict(
-        type='mmdet.PipelineSwitchHook',
-        switch_epoch=max_epochs - close_mosaic_epochs,
 ]

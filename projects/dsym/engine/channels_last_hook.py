@@ -1,0 +1,26 @@
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Keep convolution weights in channels-last memory order.
+
+    A convolution with such weights computes and returns channels-last tensors
+    whatever its input's order, so the whole network follows. On CPUs it saves
+    the reordering around every oneDNN call; values do not change.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Convert the parameters in place, before optimizer and EMA see them.
+
+        Args:
+            runner (Runner): The runner, whose model is converted.
+        """
+        model = runner.model
+        if is_model_wrapper(model):
+            model = model.module
+        model.to(memory_format=torch.channels_last)

@@ -1,0 +1,214 @@
+"""YOLOv9 against the official code and the published counts."""
+import os.path as osp
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmyolo.utils import switch_to_deploy
+from torch.utils.flop_counter import FlopCounterMode
+from yolo9_peer import build_official, official_loss
+from yolov9_to_dsym import convert_state_dict
+
+ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
+SIZES = ('t', 's', 'm', 'c', 'e')
+# Parameters of the training graph; of the inference graph before and after
+# re-parameterisation and fusion; GFLOPs at 640 px, 2 a multiply-add. All for
+# 80 classes as the official code prints them, with its DFL kernel(s) of 16
+# constant weights, which are a buffer here.
+GOLDEN = dict(
+    t=(3717680, 2442640, 2407632, 9.90),
+    s=(9804512, 7226208, 7105888, 26.71),
+    m=(32878432, 20124000, 19978672, 76.80),
+    c=(51182080, 25498752, 25288768, 102.82),
+    e=(69529664, 58114432, 57345920, 191.15))
+
+
+@pytest.fixture(autouse=True)
+def mmyolo_scope():
+    """Build as a config with ``default_scope = 'mmyolo'`` does."""
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        yield
+
+
+def model_cfg(size, num_classes=80, with_aux=True):
+    cfg = Config.fromfile(
+        osp.join(ROOT, 'configs', '_base_', 'models', f'yolov9_{size}.py'))
+    model = cfg.model
+    model.bbox_head.head_module.num_classes = num_classes
+    if not with_aux:
+        model.backbone.with_aux = False
+        model.neck.with_aux = False
+        model.bbox_head.aux_head_module = None
+    return model
+
+
+def num_params(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.fixture(scope='module', params=SIZES)
+def pair(request):
+    """An official training model and ours with the same random weights."""
+    torch.manual_seed(0)
+    size = request.param
+    official = build_official(f'yolov9-{size}')
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        ours = MODELS.build(model_cfg(size))
+    state_dict, info = convert_state_dict(official.state_dict())
+    ours.load_state_dict(state_dict, strict=True)
+    assert (info['size'], info['num_classes']) == (size, 80)
+    return size, official, ours
+
+
+def test_eval_outputs_equal_the_official_ones(pair):
+    _, official, ours = pair
+    official.eval()
+    ours.eval()
+    image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(
+        1))
+    with torch.no_grad():
+        decoded, raw = official(image)
+        cls_scores, bbox_preds = ours.bbox_head(ours.neck(
+            ours.backbone(image)))
+    for level, cls_score in enumerate(cls_scores):
+        # raw[1] is the main branch: 64 box logits, then the class logits
+        torch.testing.assert_close(
+            cls_score, raw[1][level][:, 64:], rtol=0, atol=1e-4)
+    distances = torch.cat([
+        (b * s).flatten(2) for b, s in zip(bbox_preds, (8, 16, 32))
+    ], 2)
+    left_top, right_bottom = distances.chunk(2, 1)
+    # official boxes are (cx, cy, w, h) in pixels: the sizes need no anchors
+    torch.testing.assert_close(
+        left_top + right_bottom, decoded[1][:, 2:4], rtol=0, atol=1e-4 * 32)
+
+
+def test_training_step_equals_the_official_one(pair):
+    _, official, ours = pair
+    official.train()
+    ours.train()
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(2, 3, 128, 128, generator=generator)
+    boxes = torch.tensor([[0, 3, 20., 30, 90, 100], [0, 7, 64, 8, 120, 60],
+                          [1, 3, 4, 70, 44, 126], [1, 79, 50, 50, 70, 66]])
+    targets = torch.cat([
+        boxes[:, :2], (boxes[:, 2:4] + boxes[:, 4:]) / 256,
+        (boxes[:, 4:] - boxes[:, 2:4]) / 128
+    ], 1)
+
+    official.zero_grad()
+    total, parts = official_loss(official, images, targets)
+    total.backward()
+    ours.zero_grad()
+    losses = ours.bbox_head.loss(
+        ours.neck(ours.backbone(images)),
+        dict(bboxes_labels=boxes, img_metas=[{}, {}]))
+    sum(losses.values()).backward()
+
+    for name, expected in zip(('bbox', 'cls', 'dfl'), parts):
+        value = losses[f'loss_{name}'] + losses[f'aux_loss_{name}']
+        # ours are summed over the two images, the official parts are not
+        torch.testing.assert_close(
+            value.detach() / 2, expected, rtol=1e-3, atol=0)
+    expected_grads, _ = convert_state_dict({
+        name: parameter.grad
+        for name, parameter in official.named_parameters()
+        if parameter.grad is not None
+    })
+    grads = {
+        name: parameter.grad
+        for name, parameter in ours.named_parameters()
+        if parameter.grad is not None
+    }
+    assert grads.keys() == expected_grads.keys()
+    for name, grad in grads.items():
+        expected = expected_grads[name]
+        error = (grad - expected).norm() / expected.norm().clamp(min=1e-6)
+        assert error < 1e-3, f'{name}: relative error {error:.2e}'
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_inference_graph_counts_and_weights(size):
+    """Golden counts; the converted graph and re-parameterisation agree."""
+    train_params, params, fused_params, gflops = GOLDEN[size]
+    torch.manual_seed(0)
+    training = MODELS.build(model_cfg(size))
+    assert num_params(training) == train_params - 2 * 16
+
+    official = build_official(f'gelan-{size}')
+    model = MODELS.build(model_cfg(size, with_aux=False))
+    state_dict, info = convert_state_dict(official.state_dict())
+    model.load_state_dict(state_dict, strict=True)
+    assert not info['with_aux']
+    assert num_params(model) == params - 16
+    model.eval()
+    official.eval()
+    with torch.device('meta'):
+        meta_model = MODELS.build(model_cfg(size, with_aux=False)).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            meta_model(torch.empty(1, 3, 640, 640), mode='tensor')
+    assert counter.get_total_flops() / 1e9 == pytest.approx(gflops, abs=5e-3)
+
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = model(image, mode='tensor')
+        _, raw = official(image)
+        switch_to_deploy(model)
+        after = model(image, mode='tensor')
+    for level in range(3):
+        torch.testing.assert_close(
+            before[0][level], raw[level][:, 64:], rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            before[0][level], after[0][level], rtol=1e-3, atol=1e-3)
+    # a fused BN leaves a bias in place of its two parameters a channel
+    num_bn = sum(m.weight.numel() for m in model.modules()
+                 if isinstance(m, torch.nn.BatchNorm2d))
+    assert num_params(model) - num_bn == fused_params - 16
+
+
+def test_published_t_has_80_channels_in_the_class_branch():
+    """2.0 M parameters: the published T, made before the rule changed."""
+    cfg = model_cfg('t', with_aux=False)
+    cfg.bbox_head.head_module.cls_channels = 80
+    model = MODELS.build(cfg)
+    assert model.bbox_head.head_module.cls_preds[0][0].conv.out_channels == 80
+    # from 128 to 80 channels: 3x3 from the inputs (64 + 96 + 128), 3x3 inside,
+    # 1x1 to the classes, and two BNs, on three levels
+    removed = (9 * (64 + 96 + 128) * 48 + 3 * 9 * (128**2 - 80**2) +
+               3 * 80 * 48 + 3 * 4 * 48)
+    assert num_params(model) == GOLDEN['t'][1] - 16 - removed
+    assert round(num_params(model) / 1e6, 1) == 2.0
+
+
+def test_auxiliary_branch_is_absent_in_eval():
+    model = MODELS.build(model_cfg('t', num_classes=6))
+    image = torch.rand(1, 3, 64, 64)
+    model.train()
+    assert len(model.bbox_head(model.neck(model.backbone(image)))[0]) == 6
+    model.eval()
+    features = model.neck(model.backbone(image))
+    assert len(features) == 3
+    assert len(model.bbox_head(features)[0]) == 3
+
+
+def test_init_follows_torch_and_yolov9():
+    """Kaiming uniform with a = sqrt(5) is U(-1/sqrt(fan_in), ...)."""
+    torch.manual_seed(0)
+    model = MODELS.build(model_cfg('s', num_classes=6))
+    model.init_weights()
+    conv = model.backbone.stage4[1].main_conv.conv
+    bound = conv.in_channels**-0.5
+    assert conv.weight.abs().max() <= bound
+    assert conv.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    for branch in ('head_module', 'aux_head_module'):
+        module = getattr(model.bbox_head, branch)
+        # log(5 / 6 / (640 / 16)^2) = log(1 / 1920)
+        assert module.cls_preds[1][-1].bias.tolist() == pytest.approx(
+            [-7.560080] * 6, abs=1e-5)
+        assert (module.reg_preds[1][-1].bias == 1).all()
+
+
+def test_unknown_size_is_named():
+    with pytest.raises(ValueError, match=r"backbone\.arch is 'x'.*t, s, m"):
+        MODELS.build(dict(type='YOLOv9Backbone', arch='x'))
