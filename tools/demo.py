@@ -9,6 +9,7 @@ step. A changed config or option gets a work_dir of its own.
 
 import argparse
 import hashlib
+import json
 import shlex
 import subprocess
 import sys
@@ -91,7 +92,9 @@ def main() -> None:
     """Run the steps."""
     args = parse_args()
     config = load_config(args)
-    digest = hashlib.sha256(config.dump().encode()).hexdigest()[:8]
+    # The order of the keys varies from one process to the next.
+    content = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     work_dir = args.work_dir / f'{Path(args.config).stem}_{digest}'
     work_dir.mkdir(parents=True, exist_ok=True)
     options = ['--work-dir', str(work_dir)]
@@ -103,7 +106,11 @@ def main() -> None:
 
     def test() -> None:
         last = (work_dir / 'last_checkpoint').read_text().strip()
-        call('test.py', args.config, last, *options)
+        saved = [
+            f'test_evaluator.outfile_prefix={work_dir / "test"}',
+            'test_evaluator.save_predictions=True',
+        ]
+        call('test.py', args.config, last, *options, '--cfg-options', *saved)
 
     def draw() -> None:
         call('analysis_tools/plot_run.py', str(work_dir))
@@ -128,4 +135,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop('interrupted; the same command goes on from here.')

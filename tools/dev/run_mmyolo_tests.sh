@@ -14,6 +14,7 @@ python=${PYTHON:-$projects/../.venv/bin/python}
 case $python in */*) python=$(realpath -s "$python") ;; esac
 cd "$1"
 shift
+# mmyolo's pytest.ini asks for xdoctest, hence no configuration file.
 exec env PYTHONPATH="$PWD:$projects" "$python" -m pytest \
-    -p dsym.compat -p no:cacheprovider \
+    -p dsym.compat -p no:cacheprovider -c /dev/null --rootdir "$PWD" \
     tests/test_models tests/test_engine tests/test_datasets "$@"
