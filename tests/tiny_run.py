@@ -10,25 +10,26 @@ _base_ = [
     {configs!r} '/_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['dsym'{hook}], allow_failed_imports=False)
-pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='mmyolo.LetterResize', scale=(64, 64)),
-    dict(
-        type='mmdet.PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
-                   'scale_factor', 'pad_param')),
-]
+load = dict(type='LoadImageFromFile')
+boxes = dict(type='mmyolo.LoadAnnotations', with_bbox=True)
+resize = dict(type='mmyolo.LetterResize', scale=(64, 64))
+pack = dict(
+    type='mmdet.PackDetInputs',
+    meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor',
+               'pad_param'))
 dataset = dict(
     type='SteelSynthDataset', data_root={data_root!r}, num_images=8,
-    num_workers=1, pipeline=pipeline)
+    num_workers=1, pipeline=[load, boxes, resize, pack])
+# A detector is tested in the pixels of the original image.
+test_dataset = dict(
+    dataset, test_mode=True, pipeline=[load, resize, boxes, pack])
 model = dict(use_syncbn=False)  # SyncBN has no CPU code
 train_dataloader = dict(
     batch_size=2, num_workers=0, dataset=dataset,
     sampler=dict(type='DefaultSampler', shuffle=True),
     collate_fn=dict(type='yolov5_collate'))
 val_dataloader = dict(
-    batch_size=4, num_workers=0, dataset=dict(test_mode=True, **dataset),
+    batch_size=4, num_workers=0, dataset=test_dataset,
     sampler=dict(type='DefaultSampler', shuffle=False))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='DefectMetric')
