@@ -5,7 +5,7 @@ _base_ = './pipelines_224.py'
 data_root = '{{$NEU_DET_ROOT:data/NEU-DET}}'
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
