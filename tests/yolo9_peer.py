@@ -1,4 +1,5 @@
 """The official YOLOv9 code (PyPI ``yolo9``) as a test-only peer."""
+
 import importlib.util
 import os.path as osp
 import sys
@@ -9,15 +10,18 @@ import torch
 import torch.nn as nn
 
 HYP = dict(
-    box=7.5, cls=0.5, dfl=1.5, cls_pw=1.0, fl_gamma=0.0, label_smoothing=0.0)
+    box=7.5, cls=0.5, dfl=1.5, cls_pw=1.0, fl_gamma=0.0, label_smoothing=0.0
+)
 
 
 def require_yolo9() -> str:
     """Make the official modules importable and return their folder."""
     spec = importlib.util.find_spec('yolo9')
     if spec is None:
-        pytest.skip('the test-only peer yolo9 is not installed; '
-                    'see requirements/tests.txt')
+        pytest.skip(
+            'the test-only peer yolo9 is not installed; '
+            'see requirements/tests.txt'
+        )
     root = list(spec.submodule_search_locations)[0]
     # the official code imports its parts as top-level `models` and `utils`
     if root not in sys.path:
@@ -33,24 +37,30 @@ def build_official(name: str, num_classes: int = 80) -> nn.Module:
     """
     root = require_yolo9()
     from models.yolo import DetectionModel
+
     cfg = osp.join(root, 'models', 'detect', f'{name}.yaml')
     model = DetectionModel(cfg, ch=3, nc=num_classes)
     model.hyp = HYP
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in ((module.running_mean, -0.1, 0.1),
-                                      (module.running_var, 0.8, 1.25),
-                                      (module.weight.data, 0.8, 1.25),
-                                      (module.bias.data, -0.1, 0.1)):
+            for tensor, low, high in (
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.8, 1.25),
+                (module.weight.data, 0.8, 1.25),
+                (module.bias.data, -0.1, 0.1),
+            ):
                 tensor.copy_(
                     torch.empty_like(tensor).uniform_(
-                        low, high, generator=generator))
+                        low, high, generator=generator
+                    )
+                )
     return model
 
 
-def official_loss(model: nn.Module, images: torch.Tensor,
-                  targets: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def official_loss(
+    model: nn.Module, images: torch.Tensor, targets: torch.Tensor
+) -> Tuple[torch.Tensor, torch.Tensor]:
     """Total loss times the batch size, and (box, class, dfl) of the batch.
 
     Args:
@@ -60,4 +70,5 @@ def official_loss(model: nn.Module, images: torch.Tensor,
     """
     require_yolo9()
     from utils.loss_tal_dual import ComputeLoss
+
     return ComputeLoss(model)(model(images), targets)

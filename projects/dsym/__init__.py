@@ -4,11 +4,17 @@ Importing the package registers every component in MMEngine's root
 registries, so ``custom_imports = dict(imports=['dsym'])`` is all a config of
 any ``default_scope`` needs.
 """
+
 from . import compat  # isort: skip  # must precede every import of mmyolo
 from . import datasets, engine, evaluation, models, visualization
 from .version import __version__
 
 __all__ = [
-    'compat', 'datasets', 'engine', 'evaluation', 'models', 'visualization',
-    '__version__'
+    '__version__',
+    'compat',
+    'datasets',
+    'engine',
+    'evaluation',
+    'models',
+    'visualization',
 ]

@@ -9,6 +9,7 @@ Example:
     python tools/model_converters/yolov9_to_dsym.py yolov9-t.pt \
         yolov9-t_dsym.pth
 """
+
 import argparse
 import collections
 import os.path as osp
@@ -30,6 +31,7 @@ class Graph(NamedTuple):
         layers (dict): Official layer index to our module's name.
         detect (int): Index of the detection layer.
     """
+
     layers: Dict[int, str]
     detect: int
 
@@ -49,7 +51,7 @@ def _neck(first: int) -> Dict[int, str]:
         7: 'downsample_layers.0',
         9: 'bottom_up_layers.0',
         10: 'downsample_layers.1',
-        12: 'bottom_up_layers.1'
+        12: 'bottom_up_layers.1',
     }
     return {first + i: f'neck.{name}' for i, name in names.items()}
 
@@ -58,14 +60,13 @@ def _aux_neck(first: int) -> Dict[int, str]:
     return {
         first: 'neck.aux_neck.spp',
         first + 3: 'neck.aux_neck.top_down_layers.0',
-        first + 6: 'neck.aux_neck.top_down_layers.1'
+        first + 6: 'neck.aux_neck.top_down_layers.1',
     }
 
 
 def _laterals(first: int, count: int) -> Dict[int, str]:
     return {
-        first + i: f'backbone.composite.laterals.{i}'
-        for i in range(count)
+        first + i: f'backbone.composite.laterals.{i}' for i in range(count)
     }
 
 
@@ -84,13 +85,15 @@ def _graphs() -> Dict[Tuple[str, bool], Graph]:
             {
                 **shifted,
                 **_laterals(23, 3),
-                **_trunk('backbone.composite', composite)
-            }, 38)
+                **_trunk('backbone.composite', composite),
+            },
+            38,
+        )
         graphs[size, False] = Graph(plain, 22)
     backbone = {
         **_trunk('backbone', tuple(range(1, 10))),
         **_laterals(10, 5),
-        **_trunk('backbone.composite', (15, 17, 19, 20, 22, 23, 25, 26, 28))
+        **_trunk('backbone.composite', (15, 17, 19, 20, 22, 23, 25, 26, 28)),
     }
     graphs['e', True] = Graph({**backbone, **_aux_neck(29), **_neck(36)}, 49)
     graphs['e', False] = Graph({**backbone, **_neck(29)}, 42)
@@ -144,8 +147,14 @@ def detect_graph(state_dict: StateDict) -> Tuple[str, bool]:
         ValueError: If it is none of the ten graphs.
     """
     last = max(int(key.split('.')[0]) for key in state_dict)
-    stem = next((state_dict[f'{i}.conv.weight'].shape[0]
-                 for i in (0, 1) if f'{i}.conv.weight' in state_dict), 0)
+    stem = next(
+        (
+            state_dict[f'{i}.conv.weight'].shape[0]
+            for i in (0, 1)
+            if f'{i}.conv.weight' in state_dict
+        ),
+        0,
+    )
     if last in (42, 49):
         return 'e', last == 49
     if last == 38:
@@ -155,12 +164,13 @@ def detect_graph(state_dict: StateDict) -> Tuple[str, bool]:
         (16, True): 't',
         (32, True): 's',
         (32, False): 'm',
-        (64, False): 'c'
+        (64, False): 'c',
     }.get((stem, has_repeats))
     if size is None or last not in (22, 29):
         raise ValueError(
             f'not a YOLOv9 graph this tool knows (last layer {last}, stem of '
-            f'{stem} channels); it reads yolov9-* and gelan-* t, s, m, c, e')
+            f'{stem} channels); it reads yolov9-* and gelan-* t, s, m, c, e'
+        )
     return size, last == 29
 
 
@@ -180,12 +190,15 @@ def convert_state_dict(state_dict: StateDict) -> Tuple[StateDict, dict]:
     """
     state_dict = {
         re.sub(r'^(model\.)+', '', key): value.float()
-        if value.is_floating_point() else value
+        if value.is_floating_point()
+        else value
         for key, value in state_dict.items()
     }
     if any(re.search(r'\.m\.\d+\.cv1\.conv\.', key) for key in state_dict):
-        raise ValueError('these weights were fused for inference; convert '
-                         'the unfused checkpoint')
+        raise ValueError(
+            'these weights were fused for inference; convert '
+            'the unfused checkpoint'
+        )
     size, with_aux = detect_graph(state_dict)
     graph = GRAPHS[size, with_aux]
     convs = collections.defaultdict(set)
@@ -203,8 +216,10 @@ def convert_state_dict(state_dict: StateDict) -> Tuple[StateDict, dict]:
             if name.startswith('bbox_head.head_module.cls_preds.0.2.weight'):
                 info['num_classes'], info['cls_channels'] = value.shape[:2]
         elif int(index) in graph.layers:
-            name = (f'{graph.layers[int(index)]}.'
-                    f'{_rename_inside(rest, convs[index])}')
+            name = (
+                f'{graph.layers[int(index)]}.'
+                f'{_rename_inside(rest, convs[index])}'
+            )
         else:
             raise ValueError(f'tensor {key} has no place in YOLOv9-{size}')
         out[name] = value
@@ -224,6 +239,13 @@ def _rename_detect(rest: str, with_aux: bool) -> Optional[str]:
     return f'bbox_head.{modules[number // 2]}.{preds}.{rest}'
 
 
+# What torch calls to rebuild a tensor from its storage.
+REBUILDERS = {
+    ('torch._utils', '_rebuild_tensor_v2'),
+    ('torch._utils', '_rebuild_parameter'),
+}
+
+
 class Inert:
     """What a class of the pickle becomes: it holds state and does nothing."""
 
@@ -240,19 +262,16 @@ class Inert:
 class InertUnpickler(pickle.Unpickler):
     """Rebuilds tensors and plain containers; everything else is inert."""
 
-    ALLOWED = {
-        ('collections', 'OrderedDict'): collections.OrderedDict,
-        ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-        ('torch._utils', '_rebuild_parameter'): torch._utils._rebuild_parameter,
-    }
-
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.ALLOWED:
-            return self.ALLOWED[module, name]
+        if (module, name) == ('collections', 'OrderedDict'):
+            return collections.OrderedDict
+        if (module, name) in REBUILDERS:
+            return getattr(torch._utils, name)
         if module == 'torch' and isinstance(
-                getattr(torch, name, None), torch.dtype):
+            getattr(torch, name, None), torch.dtype
+        ):
             return getattr(torch, name)
-        return type(name, (Inert, ), {})
+        return type(name, (Inert,), {})
 
 
 def _collect(module: Any, prefix: str, out: StateDict) -> None:
@@ -287,9 +306,11 @@ def read_official(path: str) -> StateDict:
         data = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:
         reader = types.SimpleNamespace(
-            Unpickler=InertUnpickler, __name__='inert_pickle')
+            Unpickler=InertUnpickler, __name__='inert_pickle'
+        )
         data = torch.load(
-            path, map_location='cpu', pickle_module=reader, weights_only=False)
+            path, map_location='cpu', pickle_module=reader, weights_only=False
+        )
     if isinstance(data, dict):
         for key in ('ema', 'model', 'state_dict'):
             if data.get(key) is not None:
@@ -306,14 +327,17 @@ def read_official(path: str) -> StateDict:
 
 
 def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Convert official YOLOv9 weights')
+        description='Convert official YOLOv9 weights'
+    )
     parser.add_argument('src', help='official .pt file')
     parser.add_argument('dst', help='path of the converted .pth file')
     return parser.parse_args()
 
 
 def main() -> None:
+    """Convert one file."""
     args = parse_args()
     try:
         state_dict, info = convert_state_dict(read_official(args.src))
@@ -321,9 +345,11 @@ def main() -> None:
         raise SystemExit(f'{args.src}: {error}') from None
     torch.save(dict(state_dict=state_dict, meta=dict(yolov9=info)), args.dst)
     kind = 'training graph' if info['with_aux'] else 'inference graph'
-    print(f'{args.dst}: YOLOv9-{info["size"]}, {kind}, '
-          f'{info["num_classes"]} classes, class branch of '
-          f'{info["cls_channels"]} channels, {len(state_dict)} tensors')
+    print(
+        f'{args.dst}: YOLOv9-{info["size"]}, {kind}, '
+        f'{info["num_classes"]} classes, class branch of '
+        f'{info["cls_channels"]} channels, {len(state_dict)} tensors'
+    )
 
 
 if __name__ == '__main__':

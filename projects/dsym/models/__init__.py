@@ -2,6 +2,4 @@ from .backbones import YOLOv9Backbone
 from .dense_heads import YOLOv9Head, YOLOv9HeadModule
 from .necks import YOLOv9PAFPN
 
-__all__ = [
-    'YOLOv9Backbone', 'YOLOv9Head', 'YOLOv9HeadModule', 'YOLOv9PAFPN'
-]
+__all__ = ['YOLOv9Backbone', 'YOLOv9Head', 'YOLOv9HeadModule', 'YOLOv9PAFPN']

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from mmyolo.models.backbones import BaseBackbone
 from torch import Tensor
 
-from ..layers import (ELAN1, AConv, ADown, CBLinear, RepNCSPELAN4, cb_fuse)
+from ..layers import ELAN1, AConv, ADown, CBLinear, RepNCSPELAN4, cb_fuse
 from ..utils import init_like_torch
 
 
@@ -17,6 +17,7 @@ class Stage(NamedTuple):
     ``in_channels`` comes first and ``out_channels`` second, where mmyolo's
     ``BaseBackbone`` looks for them when it builds plugins.
     """
+
     in_channels: int
     out_channels: int
     mid_channels: int
@@ -37,6 +38,7 @@ class Arch(NamedTuple):
             ``'aux'`` (only the auxiliary branch of training) or ``'main'``
             (the features of the detector).
     """
+
     stem_channels: int
     downsample: Type[nn.Module]
     down_channels: Tuple[int, ...]
@@ -47,29 +49,57 @@ class Arch(NamedTuple):
 def _small(width: int) -> Arch:
     """YOLOv9-t (width 16) and -s (width 32)."""
     channels = [width * k for k in (2, 4, 6, 8)]
-    return Arch(width, AConv, tuple(channels), (
-        Stage(channels[0], channels[0], channels[0], width, block=ELAN1),
-        *(Stage(c, c, c, c // 2, 3) for c in channels[1:])))
+    return Arch(
+        width,
+        AConv,
+        tuple(channels),
+        (
+            Stage(channels[0], channels[0], channels[0], width, block=ELAN1),
+            *(Stage(c, c, c, c // 2, 3) for c in channels[1:]),
+        ),
+    )
 
 
 ARCHS: Dict[str, Arch] = dict(
     t=_small(16),
     s=_small(32),
-    m=Arch(32, AConv, (64, 240, 360, 480), (
-        Stage(64, 128, 128, 64),
-        Stage(240, 240, 240, 120),
-        Stage(360, 360, 360, 180),
-        Stage(480, 480, 480, 240)), 'aux'),
-    c=Arch(64, ADown, (128, 256, 512, 512), (
-        Stage(128, 256, 128, 64),
-        Stage(256, 512, 256, 128),
-        Stage(512, 512, 512, 256),
-        Stage(512, 512, 512, 256)), 'aux'),
-    e=Arch(64, ADown, (128, 256, 512, 1024), (
-        Stage(128, 256, 128, 64, 2),
-        Stage(256, 512, 256, 128, 2),
-        Stage(512, 1024, 512, 256, 2),
-        Stage(1024, 1024, 512, 256, 2)), 'main'))
+    m=Arch(
+        32,
+        AConv,
+        (64, 240, 360, 480),
+        (
+            Stage(64, 128, 128, 64),
+            Stage(240, 240, 240, 120),
+            Stage(360, 360, 360, 180),
+            Stage(480, 480, 480, 240),
+        ),
+        'aux',
+    ),
+    c=Arch(
+        64,
+        ADown,
+        (128, 256, 512, 512),
+        (
+            Stage(128, 256, 128, 64),
+            Stage(256, 512, 256, 128),
+            Stage(512, 512, 512, 256),
+            Stage(512, 512, 512, 256),
+        ),
+        'aux',
+    ),
+    e=Arch(
+        64,
+        ADown,
+        (128, 256, 512, 1024),
+        (
+            Stage(128, 256, 128, 64, 2),
+            Stage(256, 512, 256, 128, 2),
+            Stage(512, 1024, 512, 256, 2),
+            Stage(1024, 1024, 512, 256, 2),
+        ),
+        'main',
+    ),
+)
 
 
 class GELANTrunk(BaseBackbone):
@@ -94,10 +124,12 @@ class GELANTrunk(BaseBackbone):
             stride=2,
             padding=1,
             norm_cfg=self.norm_cfg,
-            act_cfg=self.act_cfg)
+            act_cfg=self.act_cfg,
+        )
 
-    def build_stage_layer(self, stage_idx: int,
-                          setting: Stage) -> List[nn.Module]:
+    def build_stage_layer(
+        self, stage_idx: int, setting: Stage
+    ) -> List[nn.Module]:
         cfg = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         down_channels = self.arch.down_channels[stage_idx]
         if stage_idx == 0:
@@ -107,20 +139,26 @@ class GELANTrunk(BaseBackbone):
                 3,
                 stride=2,
                 padding=1,
-                **cfg)
+                **cfg,
+            )
         else:
             down = self.arch.downsample(
-                self.arch.stages[stage_idx - 1].out_channels, down_channels,
-                **cfg)
-        block = setting.block(down_channels, setting.out_channels,
-                              setting.mid_channels, setting.block_channels,
-                              setting.num_blocks, **cfg)
+                self.arch.stages[stage_idx - 1].out_channels,
+                down_channels,
+                **cfg,
+            )
+        block = setting.block(
+            down_channels,
+            setting.out_channels,
+            setting.mid_channels,
+            setting.block_channels,
+            setting.num_blocks,
+            **cfg,
+        )
         return [down, block]
 
     def forward_all(
-            self,
-            x: Tensor,
-            fused: Optional[Sequence[Sequence[Tensor]]] = None
+        self, x: Tensor, fused: Optional[Sequence[Sequence[Tensor]]] = None
     ) -> List[Tensor]:
         """Run every stage.
 
@@ -164,8 +202,9 @@ class CompositeTrunk(GELANTrunk):
         sources = [arch.stem_channels, *(s.out_channels for s in arch.stages)]
         targets = [arch.stem_channels, *arch.down_channels]
         self.laterals = nn.ModuleList(
-            CBLinear(sources[level], targets[first_level:level + 1])
-            for level in range(first_level, len(sources)))
+            CBLinear(sources[level], targets[first_level : level + 1])
+            for level in range(first_level, len(sources))
+        )
 
     def forward_all(self, x: Tensor, features: List[Tensor]) -> List[Tensor]:
         """Run every stage on the image and the first trunk's features.
@@ -178,8 +217,9 @@ class CompositeTrunk(GELANTrunk):
             list[Tensor]: The outputs at strides 2, 4, 8, 16 and 32.
         """
         fused: List[List[Tensor]] = [[] for _ in features]
-        for lateral, feature in zip(self.laterals,
-                                    features[self.first_level:]):
+        for lateral, feature in zip(
+            self.laterals, features[self.first_level :]
+        ):
             for level, out in enumerate(lateral(feature), self.first_level):
                 fused[level].append(out)
         return super().forward_all(x, fused)
@@ -216,21 +256,24 @@ class YOLOv9Backbone(GELANTrunk):
         ValueError: If there is no such size.
     """
 
-    def __init__(self,
-                 arch: str = 't',
-                 with_aux: bool = True,
-                 input_channels: int = 3,
-                 out_indices: Sequence[int] = (2, 3, 4),
-                 frozen_stages: int = -1,
-                 plugins: Optional[List[dict]] = None,
-                 norm_cfg: ConfigType = dict(
-                     type='BN', momentum=0.03, eps=0.001),
-                 act_cfg: ConfigType = dict(type='SiLU', inplace=True),
-                 norm_eval: bool = False,
-                 init_cfg: OptMultiConfig = None):
+    def __init__(
+        self,
+        arch: str = 't',
+        with_aux: bool = True,
+        input_channels: int = 3,
+        out_indices: Sequence[int] = (2, 3, 4),
+        frozen_stages: int = -1,
+        plugins: Optional[List[dict]] = None,
+        norm_cfg: ConfigType = dict(type='BN', momentum=0.03, eps=0.001),
+        act_cfg: ConfigType = dict(type='SiLU', inplace=True),
+        norm_eval: bool = False,
+        init_cfg: OptMultiConfig = None,
+    ):
         if arch not in ARCHS:
-            raise ValueError(f'backbone.arch is {arch!r}; YOLOv9 has the '
-                             f'sizes {", ".join(ARCHS)}')
+            raise ValueError(
+                f'backbone.arch is {arch!r}; YOLOv9 has the '
+                f'sizes {", ".join(ARCHS)}'
+            )
         setting = ARCHS[arch]
         super().__init__(
             setting,
@@ -241,7 +284,8 @@ class YOLOv9Backbone(GELANTrunk):
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
             norm_eval=norm_eval,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self.with_aux = with_aux
         self.composite_is_main = setting.composite == 'main'
         self.composite = None
@@ -253,7 +297,8 @@ class YOLOv9Backbone(GELANTrunk):
                 input_channels=input_channels,
                 norm_cfg=norm_cfg,
                 act_cfg=act_cfg,
-                norm_eval=norm_eval)
+                norm_eval=norm_eval,
+            )
 
     def init_weights(self) -> None:
         """Initialize the weights: torch's own way without ``init_cfg``."""

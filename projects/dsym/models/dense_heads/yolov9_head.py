@@ -3,8 +3,12 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 import torch
 import torch.nn as nn
 from mmcv.cnn import ConvModule
-from mmdet.utils import (ConfigType, OptConfigType, OptInstanceList,
-                         OptMultiConfig)
+from mmdet.utils import (
+    ConfigType,
+    OptConfigType,
+    OptInstanceList,
+    OptMultiConfig,
+)
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
@@ -40,18 +44,19 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
         init_cfg (dict, optional): Initialization; torch's own by default.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: Union[int, Sequence[int]],
-                 widen_factor: float = 1.0,
-                 num_base_priors: int = 1,
-                 featmap_strides: Sequence[int] = (8, 16, 32),
-                 reg_max: int = 16,
-                 cls_channels: Optional[int] = None,
-                 norm_cfg: ConfigType = dict(
-                     type='BN', momentum=0.03, eps=0.001),
-                 act_cfg: ConfigType = dict(type='SiLU', inplace=True),
-                 init_cfg: OptMultiConfig = None):
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: Union[int, Sequence[int]],
+        widen_factor: float = 1.0,
+        num_base_priors: int = 1,
+        featmap_strides: Sequence[int] = (8, 16, 32),
+        reg_max: int = 16,
+        cls_channels: Optional[int] = None,
+        norm_cfg: ConfigType = dict(type='BN', momentum=0.03, eps=0.001),
+        act_cfg: ConfigType = dict(type='SiLU', inplace=True),
+        init_cfg: OptMultiConfig = None,
+    ):
         self.cls_channels = cls_channels
         super().__init__(
             num_classes=num_classes,
@@ -62,7 +67,8 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
             reg_max=reg_max,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
 
     def init_weights(self, prior_prob: float = 0.01) -> None:
         """Initialize the convolutions as torch does, the biases as YOLOv9.
@@ -77,30 +83,38 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
         """Build the branches of every level."""
         first = self.in_channels[0]
         reg_channels = make_divisible(
-            max(16, first // 4, 4 * self.reg_max), 1, 4)
+            max(16, first // 4, 4 * self.reg_max), 1, 4
+        )
         cls_channels = self.cls_channels or max(
-            first, min(2 * self.num_classes, 128))
+            first, min(2 * self.num_classes, 128)
+        )
         self.reg_preds = nn.ModuleList(
             self._branch(c, reg_channels, 4 * self.reg_max, groups=4)
-            for c in self.in_channels)
+            for c in self.in_channels
+        )
         self.cls_preds = nn.ModuleList(
             self._branch(c, cls_channels, self.num_classes)
-            for c in self.in_channels)
+            for c in self.in_channels
+        )
         self.register_buffer(
             'proj',
             torch.arange(self.reg_max, dtype=torch.float),
-            persistent=False)
+            persistent=False,
+        )
 
-    def _branch(self,
-                in_channels: int,
-                channels: int,
-                out_channels: int,
-                groups: int = 1) -> nn.Sequential:
+    def _branch(
+        self,
+        in_channels: int,
+        channels: int,
+        out_channels: int,
+        groups: int = 1,
+    ) -> nn.Sequential:
         cfg = dict(padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         return nn.Sequential(
             ConvModule(in_channels, channels, 3, **cfg),
             ConvModule(channels, channels, 3, groups=groups, **cfg),
-            nn.Conv2d(channels, out_channels, 1, groups=groups))
+            nn.Conv2d(channels, out_channels, 1, groups=groups),
+        )
 
 
 @MODELS.register_module()
@@ -121,28 +135,48 @@ class YOLOv9Head(YOLOv8Head):
             0.25, as YOLOv9.
         train_cfg (dict, optional): Holds the assigner, whose number of
             classes likewise follows the main branch. Defaults to None.
+        bbox_coder (dict): Codes boxes as distances from a place. Defaults to
+            mmyolo's ``DistancePointBBoxCoder``.
+        loss_bbox (dict): Defaults to CIoU with weight 7.5.
         **kwargs: As mmyolo's ``YOLOv8Head``.
     """
 
-    def __init__(self,
-                 head_module: ConfigType,
-                 aux_head_module: OptConfigType = None,
-                 aux_loss_weight: float = 0.25,
-                 train_cfg: OptConfigType = None,
-                 **kwargs):
+    def __init__(
+        self,
+        head_module: ConfigType,
+        aux_head_module: OptConfigType = None,
+        aux_loss_weight: float = 0.25,
+        train_cfg: OptConfigType = None,
+        bbox_coder: ConfigType = dict(type='mmyolo.DistancePointBBoxCoder'),
+        loss_bbox: ConfigType = dict(
+            type='mmyolo.IoULoss',
+            iou_mode='ciou',
+            bbox_format='xyxy',
+            reduction='sum',
+            loss_weight=7.5,
+            return_iou=False,
+        ),
+        **kwargs,
+    ):
         num_classes = dict(num_classes=head_module['num_classes'])
         if train_cfg:
             train_cfg = ConfigDict(train_cfg)
             train_cfg.assigner = {**num_classes, **train_cfg.assigner}
+        # mmyolo's own defaults name the coder and the loss without a scope,
+        # which only a config of mmyolo's scope resolves
         super().__init__(
-            head_module=head_module, train_cfg=train_cfg, **kwargs)
+            head_module=head_module,
+            train_cfg=train_cfg,
+            bbox_coder=bbox_coder,
+            loss_bbox=loss_bbox,
+            **kwargs,
+        )
         self.aux_loss_weight = aux_loss_weight
         self.aux_head_module = None
         if aux_head_module is not None:
-            self.aux_head_module = MODELS.build({
-                **num_classes,
-                **aux_head_module
-            })
+            self.aux_head_module = MODELS.build(
+                {**num_classes, **aux_head_module}
+            )
 
     def forward(self, x: Sequence[Tensor]) -> Tuple[List[Tensor], ...]:
         """Predict from the neck's features.
@@ -165,13 +199,13 @@ class YOLOv9Head(YOLOv8Head):
         return outs
 
     def loss_by_feat(
-            self,
-            cls_scores: Sequence[Tensor],
-            bbox_preds: Sequence[Tensor],
-            bbox_dist_preds: Sequence[Tensor],
-            batch_gt_instances: Union[Tensor, Sequence[InstanceData]],
-            batch_img_metas: Sequence[dict],
-            batch_gt_instances_ignore: OptInstanceList = None
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        bbox_dist_preds: Sequence[Tensor],
+        batch_gt_instances: Union[Tensor, Sequence[InstanceData]],
+        batch_img_metas: Sequence[dict],
+        batch_gt_instances_ignore: OptInstanceList = None,
     ) -> Dict[str, Tensor]:
         """Losses of the main and, if it was computed, the auxiliary branch.
 
@@ -194,15 +228,21 @@ class YOLOv9Head(YOLOv8Head):
 
         def branch_loss(levels: slice) -> Dict[str, Tensor]:
             return super(YOLOv9Head, self).loss_by_feat(
-                cls_scores[levels], bbox_preds[levels],
-                bbox_dist_preds[levels], batch_gt_instances, batch_img_metas,
-                batch_gt_instances_ignore)
+                cls_scores[levels],
+                bbox_preds[levels],
+                bbox_dist_preds[levels],
+                batch_gt_instances,
+                batch_img_metas,
+                batch_gt_instances_ignore,
+            )
 
         losses = branch_loss(slice(num_levels))
         if len(cls_scores) > num_levels:
             aux_losses = branch_loss(slice(num_levels, None))
-            losses.update({
-                f'aux_{name}': self.aux_loss_weight * loss
-                for name, loss in aux_losses.items()
-            })
+            losses.update(
+                {
+                    f'aux_{name}': self.aux_loss_weight * loss
+                    for name, loss in aux_losses.items()
+                }
+            )
         return losses

@@ -4,6 +4,7 @@ Written from the architecture of YOLOv9 ("YOLOv9: Learning What You Want to
 Learn Using Programmable Gradient Information", arXiv:2402.13616) on mmcv's
 ``ConvModule`` and mmyolo's ``RepVGGBlock``. Shapes are ``(B, C, H, W)``.
 """
+
 from typing import Sequence
 
 import torch
@@ -31,17 +32,20 @@ class RepConvN(RepVGGBlock):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__(
             in_channels,
             out_channels,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
-            use_bn_first=False)
+            use_bn_first=False,
+        )
 
 
 class RepNBottleneck(nn.Module):
@@ -53,10 +57,12 @@ class RepNBottleneck(nn.Module):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 channels: int,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        channels: int,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__()
         self.conv1 = RepConvN(channels, channels, norm_cfg, act_cfg)
         self.conv2 = ConvModule(
@@ -65,7 +71,8 @@ class RepNBottleneck(nn.Module):
             3,
             padding=1,
             norm_cfg=norm_cfg,
-            act_cfg=act_cfg)
+            act_cfg=act_cfg,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(self.conv1(x))
@@ -82,12 +89,14 @@ class RepNCSP(nn.Module):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 num_blocks: int = 1,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_blocks: int = 1,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         mid_channels = out_channels // 2
@@ -95,11 +104,13 @@ class RepNCSP(nn.Module):
         self.short_conv = ConvModule(in_channels, mid_channels, 1, **cfg)
         self.final_conv = ConvModule(2 * mid_channels, out_channels, 1, **cfg)
         self.blocks = nn.Sequential(
-            *[RepNBottleneck(mid_channels, **cfg) for _ in range(num_blocks)])
+            *[RepNBottleneck(mid_channels, **cfg) for _ in range(num_blocks)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.final_conv(
-            torch.cat((self.blocks(self.main_conv(x)), self.short_conv(x)), 1))
+            torch.cat((self.blocks(self.main_conv(x)), self.short_conv(x)), 1)
+        )
 
 
 class RepNCSPELAN4(nn.Module):
@@ -119,28 +130,32 @@ class RepNCSPELAN4(nn.Module):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 mid_channels: int,
-                 block_channels: int,
-                 num_blocks: int = 1,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        mid_channels: int,
+        block_channels: int,
+        num_blocks: int = 1,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__()
         self.num_blocks = num_blocks
         self.cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.main_conv = ConvModule(in_channels, mid_channels, 1, **self.cfg)
         self.block1 = self.build_block(mid_channels // 2, block_channels)
         self.block2 = self.build_block(block_channels, block_channels)
-        self.final_conv = ConvModule(mid_channels + 2 * block_channels,
-                                     out_channels, 1, **self.cfg)
+        self.final_conv = ConvModule(
+            mid_channels + 2 * block_channels, out_channels, 1, **self.cfg
+        )
 
     def build_block(self, in_channels: int, out_channels: int) -> nn.Module:
         """Build one of the two chained computational blocks."""
         return nn.Sequential(
             RepNCSP(in_channels, out_channels, self.num_blocks, **self.cfg),
-            ConvModule(out_channels, out_channels, 3, padding=1, **self.cfg))
+            ConvModule(out_channels, out_channels, 3, padding=1, **self.cfg),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.main_conv(x).chunk(2, 1)
@@ -166,11 +181,13 @@ class AConv(ConvModule):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__(
             in_channels,
             out_channels,
@@ -178,7 +195,8 @@ class AConv(ConvModule):
             stride=2,
             padding=1,
             norm_cfg=norm_cfg,
-            act_cfg=act_cfg)
+            act_cfg=act_cfg,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(F.avg_pool2d(x, 2, 1))
@@ -197,17 +215,21 @@ class ADown(nn.Module):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.conv = ConvModule(
-            in_channels // 2, out_channels // 2, 3, stride=2, padding=1, **cfg)
-        self.pool_conv = ConvModule(in_channels // 2, out_channels // 2, 1,
-                                    **cfg)
+            in_channels // 2, out_channels // 2, 3, stride=2, padding=1, **cfg
+        )
+        self.pool_conv = ConvModule(
+            in_channels // 2, out_channels // 2, 1, **cfg
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = F.avg_pool2d(x, 2, 1).chunk(2, 1)
@@ -226,12 +248,14 @@ class SPPELAN(nn.Module):
         act_cfg (dict): Activation. Defaults to SiLU.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 mid_channels: int,
-                 norm_cfg: ConfigType = NORM_CFG,
-                 act_cfg: ConfigType = ACT_CFG):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        mid_channels: int,
+        norm_cfg: ConfigType = NORM_CFG,
+        act_cfg: ConfigType = ACT_CFG,
+    ):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         self.conv1 = ConvModule(in_channels, mid_channels, 1, **cfg)

@@ -14,6 +14,7 @@ from ..utils import init_like_torch
 
 class Block(NamedTuple):
     """Channels of one GELAN block of the neck."""
+
     out_channels: int
     mid_channels: int
     block_channels: int
@@ -34,6 +35,7 @@ class Arch(NamedTuple):
             ``'identity'`` hands the features of the composite trunk on.
         aux_in_channels (tuple): Channels of the auxiliary features.
     """
+
     in_channels: Tuple[int, int, int]
     spp: Tuple[int, int]
     top_down: Tuple[Block, Block]
@@ -47,35 +49,61 @@ class Arch(NamedTuple):
 
 def _small(width: int) -> Arch:
     """YOLOv9-t (width 16) and -s (width 32)."""
-    p3, p4, p5 = (Block(width * k, width * k, width * k // 2)
-                  for k in (4, 6, 8))
+    p3, p4, p5 = (
+        Block(width * k, width * k, width * k // 2) for k in (4, 6, 8)
+    )
     channels = (width * 4, width * 6, width * 8)
-    return Arch(channels, (width * 8, width * 4), (p4, p3),
-                (width * 3, width * 4), (p4, p5), AConv, 3, 'fpn', channels)
+    return Arch(
+        channels,
+        (width * 8, width * 4),
+        (p4, p3),
+        (width * 3, width * 4),
+        (p4, p5),
+        AConv,
+        3,
+        'fpn',
+        channels,
+    )
 
 
 ARCHS: Dict[str, Arch] = dict(
     t=_small(16),
     s=_small(32),
     m=Arch(
-        (240, 360, 480), (480, 240),
+        (240, 360, 480),
+        (480, 240),
         (Block(360, 360, 180), Block(240, 240, 120)),
         # the first is 180 in the paper's table, rounded up to a multiple of 8
         (184, 240),
         (Block(360, 360, 180), Block(480, 480, 240)),
-        AConv, 1, 'identity', (240, 360, 480)),
+        AConv,
+        1,
+        'identity',
+        (240, 360, 480),
+    ),
     c=Arch(
-        (512, 512, 512), (512, 256),
+        (512, 512, 512),
+        (512, 256),
         (Block(512, 512, 256), Block(256, 256, 128)),
         (256, 512),
         (Block(512, 512, 256), Block(512, 512, 256)),
-        ADown, 1, 'identity', (512, 512, 512)),
+        ADown,
+        1,
+        'identity',
+        (512, 512, 512),
+    ),
     e=Arch(
-        (512, 1024, 1024), (512, 256),
+        (512, 1024, 1024),
+        (512, 256),
         (Block(512, 512, 256), Block(256, 256, 128)),
         (256, 512),
         (Block(512, 512, 256), Block(512, 1024, 512)),
-        ADown, 2, 'fpn', (512, 1024, 1024)))
+        ADown,
+        2,
+        'fpn',
+        (512, 1024, 1024),
+    ),
+)
 
 
 class AuxiliaryFPN(BaseModule):
@@ -94,10 +122,14 @@ class AuxiliaryFPN(BaseModule):
         p4, p3 = arch.top_down
         self.spp = SPPELAN(c5, *arch.spp, **cfg)
         self.upsample = nn.Upsample(scale_factor=2, mode='nearest')
-        self.top_down_layers = nn.ModuleList([
-            RepNCSPELAN4(arch.spp[0] + c4, *p4, arch.num_blocks, **cfg),
-            RepNCSPELAN4(p4.out_channels + c3, *p3, arch.num_blocks, **cfg)
-        ])
+        self.top_down_layers = nn.ModuleList(
+            [
+                RepNCSPELAN4(arch.spp[0] + c4, *p4, arch.num_blocks, **cfg),
+                RepNCSPELAN4(
+                    p4.out_channels + c3, *p3, arch.num_blocks, **cfg
+                ),
+            ]
+        )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
         """Fuse the auxiliary features.
@@ -135,21 +167,24 @@ class YOLOv9PAFPN(BaseYOLONeck):
         ValueError: If there is no such size.
     """
 
-    def __init__(self,
-                 arch: str = 't',
-                 with_aux: bool = True,
-                 freeze_all: bool = False,
-                 norm_cfg: ConfigType = dict(
-                     type='BN', momentum=0.03, eps=0.001),
-                 act_cfg: ConfigType = dict(type='SiLU', inplace=True),
-                 init_cfg: OptMultiConfig = None):
+    def __init__(
+        self,
+        arch: str = 't',
+        with_aux: bool = True,
+        freeze_all: bool = False,
+        norm_cfg: ConfigType = dict(type='BN', momentum=0.03, eps=0.001),
+        act_cfg: ConfigType = dict(type='SiLU', inplace=True),
+        init_cfg: OptMultiConfig = None,
+    ):
         if arch not in ARCHS:
-            raise ValueError(f'neck.arch is {arch!r}; YOLOv9 has the sizes '
-                             f'{", ".join(ARCHS)}')
+            raise ValueError(
+                f'neck.arch is {arch!r}; YOLOv9 has the sizes '
+                f'{", ".join(ARCHS)}'
+            )
         self.arch = ARCHS[arch]
         out_channels: List[int] = [
             self.arch.top_down[1].out_channels,
-            *(block.out_channels for block in self.arch.bottom_up)
+            *(block.out_channels for block in self.arch.bottom_up),
         ]
         super().__init__(
             in_channels=list(self.arch.in_channels),
@@ -157,7 +192,8 @@ class YOLOv9PAFPN(BaseYOLONeck):
             freeze_all=freeze_all,
             norm_cfg=norm_cfg,
             act_cfg=act_cfg,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg,
+        )
         self.with_aux = with_aux
         self.aux_neck = None
         if with_aux and self.arch.aux == 'fpn':
@@ -168,8 +204,9 @@ class YOLOv9PAFPN(BaseYOLONeck):
         return dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
 
     def _block(self, in_channels: int, block: Block) -> nn.Module:
-        return RepNCSPELAN4(in_channels, *block, self.arch.num_blocks,
-                            **self._cfg)
+        return RepNCSPELAN4(
+            in_channels, *block, self.arch.num_blocks, **self._cfg
+        )
 
     def build_reduce_layer(self, idx: int) -> nn.Module:
         """SPPELAN at stride 32, nothing elsewhere."""
@@ -189,13 +226,17 @@ class YOLOv9PAFPN(BaseYOLONeck):
 
     def build_downsample_layer(self, idx: int) -> nn.Module:
         sources = (self.arch.top_down[1], self.arch.bottom_up[0])
-        return self.arch.downsample(sources[idx].out_channels,
-                                    self.arch.down_channels[idx], **self._cfg)
+        return self.arch.downsample(
+            sources[idx].out_channels,
+            self.arch.down_channels[idx],
+            **self._cfg,
+        )
 
     def build_bottom_up_layer(self, idx: int) -> nn.Module:
         lateral = (self.arch.top_down[0].out_channels, self.arch.spp[0])[idx]
-        return self._block(self.arch.down_channels[idx] + lateral,
-                           self.arch.bottom_up[idx])
+        return self._block(
+            self.arch.down_channels[idx] + lateral, self.arch.bottom_up[idx]
+        )
 
     def build_out_layer(self, idx: int) -> nn.Module:
         return nn.Identity()

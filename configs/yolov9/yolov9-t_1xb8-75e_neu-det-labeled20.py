@@ -1,12 +1,12 @@
 """YOLOv9-t from scratch on 20% of NEU-DET's labels (324 images), at 224 px.
 
 NEU_DET_ROOT=... python tools/train.py \
-    configs/yolov9/yolov9-t_1xb8-90e_neu-det-labeled20.py
+    configs/yolov9/yolov9-t_1xb8-75e_neu-det-labeled20.py
 """
 _base_ = [
     '../_base_/models/yolov9_t.py',
     '../_base_/datasets/neu_det.py',
-    '../_base_/schedules/adamw_90e.py',
+    '../_base_/schedules/adamw_75e.py',
     '../_base_/default_runtime.py',
 ]
 

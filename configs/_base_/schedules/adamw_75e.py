@@ -1,7 +1,7 @@
-# AdamW for few images: 90 epochs, mosaic off for the last 15. Nothing is
+# AdamW for few images: 75 epochs, mosaic off for the last 15. Nothing is
 # selected on the test images: the last checkpoint (its EMA) is the result, and
 # the only validation is the one after the last epoch.
-max_epochs = 90
+max_epochs = 75
 close_mosaic_epochs = 15
 base_lr = 7e-4  # for 8 images a step; 1e-3 / sqrt(2) against 16 images
 
@@ -43,7 +43,7 @@ param_scheduler = [
 custom_hooks = [
     dict(type='ChannelsLastHook'),
     # YOLO's EMA opens over gamma = 2000 steps and averages 10,000: more than
-    # the 3,690 steps of this run. Here: 500 steps (12 epochs), within 300.
+    # the 3,075 steps of this run. Here: 500 steps (12 epochs), within 300.
     dict(
         type='EMAHook',
         ema_type='mmyolo.ExpMomentumEMA',
