@@ -22,7 +22,7 @@ def require_yolo9() -> str:
             'the test-only peer yolo9 is not installed; '
             'see requirements/tests.txt'
         )
-    root = list(spec.submodule_search_locations)[0]
+    root = next(iter(spec.submodule_search_locations))
     # the official code imports its parts as top-level `models` and `utils`
     if root not in sys.path:
         sys.path.append(root)

@@ -1,0 +1,106 @@
+"""The converter of official weights, on files as the official code saves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from yolo9_peer import build_official
+from yolov9_to_dsym import convert_state_dict, read_official
+
+TOOL = Path(__file__).parents[2] / 'tools/model_converters/yolov9_to_dsym.py'
+
+
+@pytest.fixture(scope='module')
+def official():
+    torch.manual_seed(0)
+    return build_official('gelan-t', num_classes=6)
+
+
+class Payload:
+    """Runs a command when it is unpickled the ordinary way."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f'touch {self.marker}',)
+
+
+def test_pickled_model__tensors_read_code_not_run(official, tmp_path):
+    marker = tmp_path / 'was_run'
+    path = tmp_path / 'official.pt'
+    torch.save(
+        dict(model=official, ema=None, opt=Payload(marker)),
+        path,
+    )
+    state_dict = read_official(str(path))
+    assert not marker.exists()
+    expected = official.state_dict()
+    # the file holds `model.` once more than its inner module list
+    assert state_dict.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(state_dict[name], value), name
+
+
+def test_ema_is_preferred_and_half_becomes_float(official, tmp_path):
+    path = tmp_path / 'official.pt'
+    ema = {k: torch.ones_like(v) for k, v in official.state_dict().items()}
+    ema = {k: v.half() if v.is_floating_point() else v for k, v in ema.items()}
+    torch.save(dict(model=official.state_dict(), ema=ema), path)
+    converted, info = convert_state_dict(read_official(str(path)))
+    assert info == dict(
+        size='t', with_aux=False, num_classes=6, cls_channels=64
+    )
+    floats = [v for v in converted.values() if v.is_floating_point()]
+    assert floats
+    assert all(v.dtype == torch.float32 and (v == 1).all() for v in floats)
+
+
+def test_command_line(official, tmp_path):
+    src, dst = tmp_path / 'official.pt', tmp_path / 'converted.pth'
+    torch.save(official.state_dict(), src)
+    result = subprocess.run(
+        [sys.executable, TOOL, src, dst], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert 'YOLOv9-t, inference graph, 6 classes' in result.stdout
+    converted = torch.load(dst)['state_dict']
+    # one tensor less: the constant kernel of the DFL layer
+    assert len(converted) == len(official.state_dict()) - 1
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, 'no such file'),
+        (dict(epoch=3), 'found no model'),
+        (
+            {'0.conv.weight': torch.zeros(48, 3, 3, 3)},
+            'not a YOLOv9 graph',
+        ),
+    ],
+)
+def test_bad_input_is_one_line(content, message, tmp_path):
+    src = tmp_path / 'bad.pt'
+    if content is not None:
+        torch.save(content, src)
+    result = subprocess.run(
+        [sys.executable, TOOL, src, tmp_path / 'out.pth'],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert str(src) in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_fused_weights_are_refused(official):
+    state_dict = dict(official.state_dict())
+    name = 'model.4.cv2.0.m.0.cv1.conv.weight'
+    state_dict[name] = torch.zeros(16, 16, 3, 3)
+    with pytest.raises(ValueError, match='fused for inference'):
+        convert_state_dict(state_dict)
