@@ -64,10 +64,12 @@ def _aux_neck(first: int) -> Dict[int, str]:
     }
 
 
-def _laterals(first: int, count: int) -> Dict[int, str]:
-    return {
-        first + i: f'backbone.composite.laterals.{i}' for i in range(count)
-    }
+def _second_trunk(
+    prefix: str, laterals: range, indices: Tuple[int, ...]
+) -> Dict[int, str]:
+    """A trunk that also takes the first one's features, by CBLinear."""
+    names = {i: f'{prefix}.laterals.{n}' for n, i in enumerate(laterals)}
+    return {**names, **_trunk(prefix, indices)}
 
 
 def _graphs() -> Dict[Tuple[str, bool], Graph]:
@@ -80,20 +82,22 @@ def _graphs() -> Dict[Tuple[str, bool], Graph]:
         graphs[size, True] = Graph({**plain, **_aux_neck(22)}, 29)
         graphs[size, False] = Graph(plain, 22)
     for size in 'mc':
-        composite = (26, 27, 28, 29, 31, 32, 34, 35, 37)
+        aux = (26, 27, 28, 29, 31, 32, 34, 35, 37)
         graphs[size, True] = Graph(
             {
                 **shifted,
-                **_laterals(23, 3),
-                **_trunk('backbone.composite', composite),
+                **_second_trunk('backbone.aux_trunk', range(23, 26), aux),
             },
             38,
         )
         graphs[size, False] = Graph(plain, 22)
     backbone = {
         **_trunk('backbone', tuple(range(1, 10))),
-        **_laterals(10, 5),
-        **_trunk('backbone.composite', (15, 17, 19, 20, 22, 23, 25, 26, 28)),
+        **_second_trunk(
+            'backbone.composite',
+            range(10, 15),
+            (15, 17, 19, 20, 22, 23, 25, 26, 28),
+        ),
     }
     graphs['e', True] = Graph({**backbone, **_aux_neck(29), **_neck(36)}, 49)
     graphs['e', False] = Graph({**backbone, **_neck(29)}, 42)
@@ -301,7 +305,7 @@ def read_official(path: str) -> StateDict:
         ValueError: If no model is found in it.
     """
     if not osp.isfile(path):
-        raise FileNotFoundError(f'{path}: no such file')
+        raise FileNotFoundError('no such file')
     try:
         data = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:

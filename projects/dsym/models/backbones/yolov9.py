@@ -34,7 +34,7 @@ class Arch(NamedTuple):
         downsample (type): How a stage halves the resolution.
         down_channels (tuple): Channels after the down-sampling of stages 1-4.
         stages (tuple): The stages at strides 4, 8, 16 and 32.
-        composite (str): What the second, composite trunk is for: ``'none'``,
+        second_trunk (str): What a second trunk is for: ``'none'``,
             ``'aux'`` (only the auxiliary branch of training) or ``'main'``
             (the features of the detector).
     """
@@ -43,7 +43,7 @@ class Arch(NamedTuple):
     downsample: Type[nn.Module]
     down_channels: Tuple[int, ...]
     stages: Tuple[Stage, ...]
-    composite: str = 'none'
+    second_trunk: str = 'none'
 
 
 def _small(width: int) -> Arch:
@@ -287,18 +287,23 @@ class YOLOv9Backbone(GELANTrunk):
             init_cfg=init_cfg,
         )
         self.with_aux = with_aux
-        self.composite_is_main = setting.composite == 'main'
-        self.composite = None
-        if self.composite_is_main or (setting.composite == 'aux' and with_aux):
-            self.composite = CompositeTrunk(
+
+        def second_trunk(first_level: int) -> CompositeTrunk:
+            return CompositeTrunk(
                 setting,
-                # e fuses every level, m and c only the three they give on
-                first_level=0 if self.composite_is_main else 2,
+                first_level,
                 input_channels=input_channels,
                 norm_cfg=norm_cfg,
                 act_cfg=act_cfg,
                 norm_eval=norm_eval,
             )
+
+        # e fuses every level, m and c only the three they give on
+        self.composite = self.aux_trunk = None
+        if setting.second_trunk == 'main':
+            self.composite = second_trunk(first_level=0)
+        elif setting.second_trunk == 'aux' and with_aux:
+            self.aux_trunk = second_trunk(first_level=2)
 
     def init_weights(self) -> None:
         """Initialize the weights: torch's own way without ``init_cfg``."""
@@ -319,10 +324,10 @@ class YOLOv9Backbone(GELANTrunk):
         """
         aux_needed = self.training and self.with_aux
         main = aux = self.forward_all(x)
-        if self.composite_is_main:
+        if self.composite is not None:
             main = self.composite.forward_all(x, main)
-        elif self.composite is not None and aux_needed:
-            aux = self.composite.forward_all(x, main)
+        elif self.aux_trunk is not None and aux_needed:
+            aux = self.aux_trunk.forward_all(x, main)
         outs = [main[i] for i in self.out_indices]
         if aux_needed:
             outs += [aux[i] for i in self.out_indices]

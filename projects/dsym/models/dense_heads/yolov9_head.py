@@ -190,10 +190,19 @@ class YOLOv9Head(YOLOv8Head):
             distances ``(B, 4, H, W)`` in strides and, in training, box
             distributions ``(B, H * W, 4, reg_max)``; each a list over the
             main levels, followed in training by the auxiliary levels.
+
+        Raises:
+            ValueError: If auxiliary features are missing in training.
         """
         num_levels = self.head_module.num_levels
         outs = self.head_module(x[:num_levels])
-        if self.training and self.aux_head_module and len(x) > num_levels:
+        if self.training and self.aux_head_module is not None:
+            if len(x) != 2 * num_levels:
+                raise ValueError(
+                    f'bbox_head.aux_head_module needs {num_levels} auxiliary '
+                    f'features after the main ones, but {len(x)} came in all; '
+                    'set with_aux of backbone and neck or drop the module'
+                )
             aux_outs = self.aux_head_module(x[num_levels:])
             outs = tuple(o + a for o, a in zip(outs, aux_outs))
         return outs

@@ -269,7 +269,7 @@ class SPPELAN(nn.Module):
 
 
 class CBLinear(nn.Module):
-    """Project one feature map for several levels of a composite trunk.
+    """Project one feature map for several levels of a second trunk.
 
     Args:
         in_channels (int): Channels of the input.

@@ -32,7 +32,7 @@ class Arch(NamedTuple):
         downsample (type): How the bottom-up path halves the resolution.
         num_blocks (int): RepNBottlenecks of every CSP block.
         aux (str): The auxiliary neck: ``'fpn'`` is a second top-down path,
-            ``'identity'`` hands the features of the composite trunk on.
+            ``'identity'`` hands the features of the auxiliary trunk on.
         aux_in_channels (tuple): Channels of the auxiliary features.
     """
 
@@ -260,7 +260,7 @@ class YOLOv9PAFPN(BaseYOLONeck):
         """
         num_levels = len(self.in_channels)
         outs = super().forward(inputs[:num_levels])
-        aux = tuple(inputs[num_levels:])
+        aux = tuple(inputs[num_levels:]) if self.with_aux else ()
         if aux and self.aux_neck is not None:
             aux = self.aux_neck(aux)
         return outs + aux
