@@ -48,7 +48,8 @@ def test_config_builds(path):
         for hook in config.custom_hooks
         if 'switch_pipeline' in hook
     ]
-    assert len(pipelines) == 4
+    # training, its last epochs without mosaic, validation, test
+    assert len(pipelines) == (3 if 'steel-synth' in path.stem else 4)
     for pipeline in pipelines:
         for transform in transforms_of(pipeline):
             TRANSFORMS.build(transform)
