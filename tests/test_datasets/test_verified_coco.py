@@ -125,6 +125,18 @@ def test_classes(coco, classes, part):
             lambda c: c['annotations'][1].update(image_id=5),
             'annotation 2 lacks',
         ),
+        (lambda c: c['annotations'][0].pop('id'), 'annotation None lacks'),
+        (
+            lambda c: c['annotations'][0].update(bbox=[float('nan'), 1, 2, 2]),
+            'annotation 1 lacks',
+        ),
+        (
+            lambda c: c['annotations'][0].update(id=2),
+            'id 2 in annotations twice',
+        ),
+        (lambda c: c['images'][0].update(id=2), 'id 2 in images twice'),
+        (lambda c: c['annotations'].append(5), 'is no object'),
+        (lambda c: c['categories'][0].pop('name'), 'without id or name'),
         (lambda c: c['images'][0].pop('width'), "image without 'width'"),
     ],
 )

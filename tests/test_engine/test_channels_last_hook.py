@@ -2,6 +2,7 @@
 
 import torch
 from mmengine.registry import HOOKS
+from mmengine.runner import get_priority
 from torch import nn
 
 
@@ -23,3 +24,8 @@ def test_weights_are_reordered_and_outputs_equal():
     # the outputs follow the weights' order
     assert after.stride(1) == 1
     torch.testing.assert_close(before, after)
+
+
+def test_priority__before_ema():
+    hook = HOOKS.build(dict(type='ChannelsLastHook'))
+    assert get_priority(hook.priority) < 49  # what the configs give EMAHook

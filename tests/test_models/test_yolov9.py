@@ -85,9 +85,23 @@ def test_eval_outputs_equal_the_official_ones(pair):
         [(b * s).flatten(2) for b, s in zip(bbox_preds, (8, 16, 32))], 2
     )
     left_top, right_bottom = distances.chunk(2, 1)
-    # official boxes are (cx, cy, w, h) in pixels: the sizes need no anchors
+    places = torch.cat(
+        [
+            s * (torch.stack(torch.meshgrid(x, y, indexing='xy')).flatten(1))
+            for s in (8, 16, 32)
+            for x, y in [
+                (0.5 + torch.arange(128 // s), 0.5 + torch.arange(96 // s))
+            ]
+        ],
+        1,
+    )
+    # official boxes are (cx, cy, w, h) in pixels; 1e-4 of a stride
+    centres = places + (right_bottom - left_top) / 2
     torch.testing.assert_close(
-        left_top + right_bottom, decoded[1][:, 2:4], rtol=0, atol=1e-4 * 32
+        torch.cat([centres, left_top + right_bottom], 1),
+        decoded[1][:, :4],
+        rtol=0,
+        atol=1e-4 * 32,
     )
 
 

@@ -98,6 +98,44 @@ def test_bad_input_is_one_line(content, message, tmp_path):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize('content', [b'', b'version https://git-lfs', b'PK'])
+def test_file_of_another_kind_is_named_so(content, tmp_path):
+    path = tmp_path / 'bad.pt'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='damaged, not a PyTorch file'):
+        read_official(str(path))
+
+
+def test_list_of_tensors_is_no_model(tmp_path):
+    path = tmp_path / 'list.pt'
+    torch.save([torch.zeros(1)], path)
+    with pytest.raises(ValueError, match='found no model'):
+        read_official(str(path))
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (['conv1.weight'], "conv1.weight does not begin with a layer's"),
+        (['0.conv.weight', '38.cv2.0'], 'last layer 38, stem of 48'),
+    ],
+)
+def test_foreign_weights_are_refused(names, message):
+    weights = {name: torch.zeros(48, 3, 3, 3) for name in names}
+    with pytest.raises(ValueError, match=message):
+        convert_state_dict(weights)
+
+
+def test_detection_layer_missing(official):
+    state_dict = {
+        name: value
+        for name, value in official.state_dict().items()
+        if '.22.cv3.' not in name
+    }
+    with pytest.raises(ValueError, match='detection layer is missing'):
+        convert_state_dict(state_dict)
+
+
 def test_fused_weights_are_refused(official):
     state_dict = dict(official.state_dict())
     name = 'model.4.cv2.0.m.0.cv1.conv.weight'

@@ -16,6 +16,7 @@ import os.path as osp
 import pickle
 import re
 import types
+import zipfile
 from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
 import torch
@@ -150,6 +151,12 @@ def detect_graph(state_dict: StateDict) -> Tuple[str, bool]:
     Raises:
         ValueError: If it is none of the ten graphs.
     """
+    foreign = [key for key in state_dict if not re.match(r'\d+\.', key)]
+    if foreign:
+        raise ValueError(
+            f'not official YOLOv9 weights: {foreign[0]} does not begin with '
+            "a layer's number"
+        )
     last = max(int(key.split('.')[0]) for key in state_dict)
     stem = next(
         (
@@ -161,8 +168,8 @@ def detect_graph(state_dict: StateDict) -> Tuple[str, bool]:
     )
     if last in (42, 49):
         return 'e', last == 49
-    if last == 38:
-        return {32: 'm', 64: 'c'}.get(stem, ''), True
+    if last == 38 and stem in (32, 64):
+        return {32: 'm', 64: 'c'}[stem], True
     has_repeats = any('.m.2.' in key for key in state_dict)
     size = {
         (16, True): 't',
@@ -227,6 +234,8 @@ def convert_state_dict(state_dict: StateDict) -> Tuple[StateDict, dict]:
         else:
             raise ValueError(f'tensor {key} has no place in YOLOv9-{size}')
         out[name] = value
+    if 'num_classes' not in info:
+        raise ValueError('the class branch of the detection layer is missing')
     return out, info
 
 
@@ -248,6 +257,11 @@ REBUILDERS = {
     ('torch._utils', '_rebuild_tensor_v2'),
     ('torch._utils', '_rebuild_parameter'),
 }
+
+
+UNREADABLE = (
+    'damaged, not a PyTorch file or from before torch 1.6; download it again'
+)
 
 
 class Inert:
@@ -302,19 +316,16 @@ def read_official(path: str) -> StateDict:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If no model is found in it.
+        ValueError: If it cannot be read or no model is found in it.
     """
     if not osp.isfile(path):
         raise FileNotFoundError('no such file')
     try:
         data = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:
-        reader = types.SimpleNamespace(
-            Unpickler=InertUnpickler, __name__='inert_pickle'
-        )
-        data = torch.load(
-            path, map_location='cpu', pickle_module=reader, weights_only=False
-        )
+        data = _load_inert(path)
+    except (EOFError, RuntimeError):
+        raise ValueError(UNREADABLE) from None
     if isinstance(data, dict):
         for key in ('ema', 'model', 'state_dict'):
             if data.get(key) is not None:
@@ -324,10 +335,24 @@ def read_official(path: str) -> StateDict:
         out: StateDict = {}
         _collect(data, '', out)
         data = out
-    tensors = {k: v for k, v in data.items() if isinstance(v, Tensor)}
+    tensors = {}
+    if isinstance(data, dict):
+        tensors = {k: v for k, v in data.items() if isinstance(v, Tensor)}
     if not tensors:
-        raise ValueError(f'{path}: found no model and no state_dict in it')
+        raise ValueError('found no model and no state_dict in it')
     return tensors
+
+
+def _load_inert(path: str) -> Any:
+    """Load a pickled model whose classes become inert containers."""
+    if not zipfile.is_zipfile(path):  # written so since torch 1.6
+        raise ValueError(UNREADABLE)
+    reader = types.SimpleNamespace(
+        Unpickler=InertUnpickler, __name__='inert_pickle'
+    )
+    return torch.load(
+        path, map_location='cpu', pickle_module=reader, weights_only=False
+    )
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,7 +1,9 @@
 """COCO data sets that are checked before they are trusted."""
 
 import json
+import math
 import os.path as osp
+from collections import Counter
 from typing import List, Tuple
 
 from mmdet.datasets import CocoDataset
@@ -57,7 +59,15 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
         content = self._read_file()
         self._check_classes(content)
         names = {cat['id']: cat['name'] for cat in content['categories']}
-        issues: List[Issue] = []
+        # A repeated id would silently take the place of the first one.
+        issues: List[Issue] = [
+            malformed(self.ann_file, f'has the id {number} in {key} twice')
+            for key in ('images', 'annotations')
+            for number, count in Counter(
+                entry.get('id') for entry in content[key]
+            ).items()
+            if count > 1
+        ]
         infos = {}
         for image in content['images']:
             try:
@@ -159,6 +169,16 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                     f'{self.ann_file} has no list {key!r}, so it is no COCO '
                     'detection file: export it again'
                 )
+            if not all(isinstance(entry, dict) for entry in content[key]):
+                raise DatasetError(
+                    f'{self.ann_file} has an entry in {key!r} that is no '
+                    'object: export it again'
+                )
+        if not all({'id', 'name'} <= {*cat} for cat in content['categories']):
+            raise DatasetError(
+                f'{self.ann_file} has a category without id or name: export '
+                'it again'
+            )
         return content
 
     def _check_classes(self, content: dict) -> None:
@@ -191,12 +211,16 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
             x, y, w, h = map(float, ann['bbox'])
             info = infos[ann['image_id']]
             name = names.get(ann['category_id'])
-            float(ann['area'])
+            complete = 'id' in ann and all(
+                map(math.isfinite, (x, y, w, h, float(ann['area'])))
+            )
         except (KeyError, TypeError, ValueError):
+            complete = False
+        if not complete:
             return [
                 malformed(
                     self.ann_file,
-                    f'{where} lacks a bbox of 4 numbers, an area, a '
+                    f'{where} lacks an id, a bbox of 4 numbers, an area, a '
                     'category_id or an existing image_id',
                 )
             ]

@@ -14,8 +14,11 @@ class ChannelsLastHook(Hook):
     the reordering around every oneDNN call; values do not change.
     """
 
+    # Before EMAHook copies the model.
+    priority = 'VERY_HIGH'
+
     def before_run(self, runner: Runner) -> None:
-        """Convert the parameters in place, before optimizer and EMA see them.
+        """Convert the parameters in place, before an EMA copies them.
 
         Args:
             runner (Runner): The runner, whose model is converted.
