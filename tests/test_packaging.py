@@ -141,6 +141,21 @@ def test_train__missing_config_is_one_line(tmp_path):
     assert 'Traceback' not in done.stderr
 
 
+def test_train__missing_data_root_is_one_line(tmp_path):
+    done = run(
+        sys.executable, REPO / 'tools' / 'train.py',
+        REPO / 'configs/yolov9/yolov9-t_1xb8-75e_neu-det-labeled20.py',
+        '--work-dir', tmp_path / 'out', '--cfg-options',
+        f'train_dataloader.dataset.data_root={tmp_path / "none"}',
+        cwd=tmp_path, pythonpath=REPO / 'projects',
+    )  # fmt: skip
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('train.py: error: data root ')
+    assert str(tmp_path / 'none') in last
+    assert 'Traceback' not in done.stderr
+
+
 def test_lock__is_what_runs_here():
     lines = (REPO / 'requirements' / 'lock.txt').read_text().splitlines()
     pins = dict(line.split('==') for line in lines if '==' in line)

@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -120,7 +121,11 @@ class Installer:
         """Install torch, from TORCH_INDEX_URL if that is set."""
         index = os.environ.get('TORCH_INDEX_URL')
         extra = ['--extra-index-url', index] if index else []
-        self.install('-r', str(REQUIREMENTS / 'torch.txt'), *extra)
+        # Not quiet: gigabytes want pip's progress bars.
+        self.pip(
+            'install', '-c', str(LOCK),
+            '-r', str(REQUIREMENTS / 'torch.txt'), *extra,
+        )  # fmt: skip
 
     def mmcv(self) -> None:
         """Install mmcv from its cached wheel, which may first be compiled."""
@@ -150,6 +155,22 @@ class Installer:
             stop(
                 'mmcv must be compiled and no C++ compiler is here: install '
                 'one (Debian: apt install g++).'
+            )
+        if not Path(sysconfig.get_path('include'), 'Python.h').is_file():
+            stop(
+                'mmcv must be compiled and the headers of Python are not '
+                'here: install them (Debian: apt install python3.11-dev).'
+            )
+        no_compiler = (
+            'import sys, torch; from torch.utils.cpp_extension import '
+            'CUDA_HOME; sys.exit(torch.cuda.is_available() and not CUDA_HOME)'
+        )
+        if subprocess.run([self.python, '-c', no_compiler]).returncode:
+            stop(
+                'mmcv must be compiled for the GPU here and no CUDA toolkit '
+                "is found: install torch's version of it (nvcc) and set "
+                'CUDA_HOME, or hide the GPU with CUDA_VISIBLE_DEVICES=-1 in '
+                'this and every later call.'
             )
         source = store / 'src'
         if not (source / 'setup.py').exists():
@@ -217,6 +238,15 @@ class Installer:
         for name in files:
             self.install('-r', str(REQUIREMENTS / f'{name}.txt'))
         self.install('--no-deps', '-r', str(REQUIREMENTS / 'peers.txt'))
+        # opencv-python links libGL and X11, which servers lack; its headless
+        # build has the same functions but windows, and the same files.
+        command = [self.python, '-c', 'import cv2']
+        if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
+            say('no display libraries here: taking the headless OpenCV')
+            headless = pinned('opencv-python').replace(
+                'python', 'python-headless'
+            )
+            self.install('--no-deps', '--force-reinstall', headless)
 
     def check(self) -> None:
         """Import what everything else stands on."""
