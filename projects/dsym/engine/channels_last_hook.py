@@ -14,7 +14,8 @@ class ChannelsLastHook(Hook):
     the reordering around every oneDNN call; values do not change.
     """
 
-    # Before EMAHook copies the model.
+    # Before EMAHook: the conversion moves the weights to new memory, and
+    # mmyolo's averages would go on reading the old, untrained one.
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
