@@ -11,20 +11,24 @@ _base_ = [
 
 max_epochs = 30
 
-# The base pipelines at 128 px, a third of the pixels of 224, and whole images
-# from the start: 900 steps are too few to learn from mosaics.
-size = dict(img_scale=(128, 128), scale=(128, 128))
-train_pipeline, test_pipeline = ([
-    dict(t, **{k: size[k]
-               for k in size if k in t}) for t in pipeline
-] for pipeline in (_base_.train_pipeline_stage2, _base_.test_pipeline))
+# At 128 px, a third of the pixels of 224, and with flips only: 900 steps are
+# too few to learn from mosaics and zooms.
+size = dict(scale=(128, 128))
+train_pipeline = [
+    *_base_.pre_transform,
+    dict(_base_.train_pipeline_stage2[2], **size),
+    *_base_.color_and_flip,
+]
+test_pipeline = [
+    dict(t, **size) if 'scale' in t else t for t in _base_.test_pipeline
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 train_cfg = dict(max_epochs=max_epochs, val_interval=10)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(_base_.param_scheduler[1], end=max_epochs),
