@@ -22,13 +22,6 @@ PYTEST_ARGS ?=
 VENV_PYTHON := .venv/bin/python
 export MPLBACKEND ?= Agg
 
-# Tests on real data run where NEU-DET lies beside the checkout, or where
-# NEU_DET_ROOT says; without it they are skipped.
-NEU_DET_ROOT ?= $(abspath $(wildcard ../shared/neu_det/NEU-DET))
-ifneq ($(NEU_DET_ROOT),)
-export NEU_DET_ROOT
-endif
-
 .PHONY: help env demo test lint format wheel clean
 
 help:

@@ -257,3 +257,14 @@ def test_init_follows_torch_and_yolov9():
 def test_unknown_size_is_named():
     with pytest.raises(ValueError, match=r"backbone\.arch is 'x'.*t, s, m"):
         MODELS.build(dict(type='YOLOv9Backbone', arch='x'))
+
+
+def test_frozen_stages_of_e_reach_both_trunks():
+    with torch.device('meta'):
+        backbone = MODELS.build(
+            dict(type='YOLOv9Backbone', arch='e', frozen_stages=1)
+        ).train()
+    for trunk in (backbone, backbone.composite):
+        frozen = [trunk.stem, trunk.stage1]
+        assert not any(p.requires_grad for m in frozen for p in m.parameters())
+        assert all(p.requires_grad for p in trunk.stage2.parameters())

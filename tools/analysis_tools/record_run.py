@@ -5,7 +5,8 @@ r"""Record a run as one JSON, or print a table of recorded runs.
     python tools/analysis_tools/record_run.py table run.json [...]
 
 TEST_DIR is the work_dir of a ``tools/test.py`` on the named split. Minutes are
-those of the training loop, summed over all sessions of a resumed run.
+those of the training loop: the mean step's time over all sessions of a resumed
+run, times the steps.
 """
 
 import argparse

@@ -6,25 +6,19 @@ from typing import List
 
 from .issues import DatasetError
 
-SPLITS_ROOT = Path(__file__).parent / 'splits'
+SPLITS_ROOT = Path(__file__).parent / 'splits' / 'neu_det'
 
 
-def published_splits(dataset: str = 'neu_det') -> List[str]:
-    """Names of the lists that come with the package.
-
-    Args:
-        dataset (str): Folder below ``dsym/datasets/splits``. Defaults to
-            ``'neu_det'``.
+def published_splits() -> List[str]:
+    """Names of NEU-DET's lists, which come with the package.
 
     Returns:
         list[str]: Names, sorted.
     """
-    return sorted(path.stem for path in (SPLITS_ROOT / dataset).glob('*.txt'))
+    return sorted(path.stem for path in SPLITS_ROOT.glob('*.txt'))
 
 
-def find_split(
-    split: str, data_root: str = '', dataset: str = 'neu_det'
-) -> str:
+def find_split(split: str, data_root: str = '') -> str:
     """Path of a published list or of a user's own.
 
     Args:
@@ -32,7 +26,6 @@ def find_split(
             absolute or relative to the working directory or to
             ``data_root``.
         data_root (str): Folder of the data set. Defaults to ''.
-        dataset (str): Whose published lists. Defaults to ``'neu_det'``.
 
     Returns:
         str: Absolute path of the list.
@@ -40,9 +33,9 @@ def find_split(
     Raises:
         DatasetError: If there is neither such a list nor such a file.
     """
-    names = published_splits(dataset)
+    names = published_splits()
     if split in names:
-        return str(SPLITS_ROOT / dataset / f'{split}.txt')
+        return str(SPLITS_ROOT / f'{split}.txt')
     for path in (split, osp.join(data_root, split)):
         if osp.isfile(path):
             return osp.abspath(path)

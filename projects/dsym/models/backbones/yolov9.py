@@ -244,8 +244,8 @@ class YOLOv9Backbone(GELANTrunk):
         input_channels (int): Channels of the images. Defaults to 3.
         out_indices (Sequence[int]): Levels that are given; 0 is the stem, i
             the stage i. Defaults to (2, 3, 4): strides 8, 16 and 32.
-        frozen_stages (int): The stem and stages 1 to this one are frozen; -1
-            means none. Defaults to -1.
+        frozen_stages (int): The stem and stages 1 to this one are frozen, in
+            both trunks of e; -1 means none. Defaults to -1.
         plugins (list[dict], optional): As mmyolo's ``BaseBackbone``.
         norm_cfg (dict): Normalization. Defaults to BN(0.03, 1e-3).
         act_cfg (dict): Activation. Defaults to SiLU.
@@ -288,11 +288,12 @@ class YOLOv9Backbone(GELANTrunk):
         )
         self.with_aux = with_aux
 
-        def second_trunk(first_level: int) -> CompositeTrunk:
+        def second_trunk(first_level: int, frozen: int) -> CompositeTrunk:
             return CompositeTrunk(
                 setting,
                 first_level,
                 input_channels=input_channels,
+                frozen_stages=frozen,
                 norm_cfg=norm_cfg,
                 act_cfg=act_cfg,
                 norm_eval=norm_eval,
@@ -301,9 +302,9 @@ class YOLOv9Backbone(GELANTrunk):
         # e fuses every level, m and c only the three they give on
         self.composite = self.aux_trunk = None
         if setting.second_trunk == 'main':
-            self.composite = second_trunk(first_level=0)
+            self.composite = second_trunk(0, frozen_stages)
         elif setting.second_trunk == 'aux' and with_aux:
-            self.aux_trunk = second_trunk(first_level=2)
+            self.aux_trunk = second_trunk(2, -1)
 
     def init_weights(self) -> None:
         """Initialize the weights: torch's own way without ``init_cfg``."""

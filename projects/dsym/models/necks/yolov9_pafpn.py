@@ -31,9 +31,9 @@ class Arch(NamedTuple):
         bottom_up (tuple): Blocks at strides 16 and 32.
         downsample (type): How the bottom-up path halves the resolution.
         num_blocks (int): RepNBottlenecks of every CSP block.
-        aux (str): The auxiliary neck: ``'fpn'`` is a second top-down path,
-            ``'identity'`` hands the features of the auxiliary trunk on.
-        aux_in_channels (tuple): Channels of the auxiliary features.
+        aux (str): The auxiliary neck: ``'fpn'`` is a second top-down path on
+            features as wide as the main ones, ``'identity'`` hands those of
+            the auxiliary trunk on.
     """
 
     in_channels: Tuple[int, int, int]
@@ -44,7 +44,6 @@ class Arch(NamedTuple):
     downsample: Type[nn.Module]
     num_blocks: int
     aux: str
-    aux_in_channels: Tuple[int, int, int]
 
 
 def _small(width: int) -> Arch:
@@ -62,7 +61,6 @@ def _small(width: int) -> Arch:
         AConv,
         3,
         'fpn',
-        channels,
     )
 
 
@@ -79,7 +77,6 @@ ARCHS: Dict[str, Arch] = dict(
         AConv,
         1,
         'identity',
-        (240, 360, 480),
     ),
     c=Arch(
         (512, 512, 512),
@@ -90,7 +87,6 @@ ARCHS: Dict[str, Arch] = dict(
         ADown,
         1,
         'identity',
-        (512, 512, 512),
     ),
     e=Arch(
         (512, 1024, 1024),
@@ -101,7 +97,6 @@ ARCHS: Dict[str, Arch] = dict(
         ADown,
         2,
         'fpn',
-        (512, 1024, 1024),
     ),
 )
 
@@ -118,7 +113,7 @@ class AuxiliaryFPN(BaseModule):
     def __init__(self, arch: Arch, norm_cfg: ConfigType, act_cfg: ConfigType):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        c3, c4, c5 = arch.aux_in_channels
+        c3, c4, c5 = arch.in_channels
         p4, p3 = arch.top_down
         self.spp = SPPELAN(c5, *arch.spp, **cfg)
         self.upsample = nn.Upsample(scale_factor=2, mode='nearest')
