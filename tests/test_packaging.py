@@ -105,9 +105,17 @@ def test_editable__links_configs_and_tools(source, tmp_path):
     mim = source / 'projects' / 'dsym' / '.mim'
     for name in ('configs', 'tools', 'model-index.yml'):
         assert (mim / name).resolve() == (source / name).resolve()
+    # The tests' own environment holds an editable dsym, found by a module of
+    # the same name: it has to go first.
     code = (
-        f'import site; site.addsitedir({str(target)!r}); import dsym; '
-        'print(dsym.__file__)'
+        'import site, sys\n'
+        "for name in [n for n in sys.modules if '__editable___dsym' in n]:\n"
+        '    del sys.modules[name]\n'
+        '    sys.meta_path[:] = [finder for finder in sys.meta_path\n'
+        "        if getattr(finder, '__module__', '') != name]\n"
+        f'sys.path.insert(0, {str(target)!r})\n'
+        f'site.addsitedir({str(target)!r})\n'
+        'import dsym; print(dsym.__file__)'
     )
     done = run(sys.executable, '-c', code, cwd=tmp_path)
     expected = source / 'projects' / 'dsym' / '__init__.py'

@@ -263,7 +263,8 @@ def test_frozen_stages_of_e_reach_both_trunks():
     with torch.device('meta'):
         backbone = MODELS.build(
             dict(type='YOLOv9Backbone', arch='e', frozen_stages=1)
-        ).train()
+        )
+    backbone.train()
     for trunk in (backbone, backbone.composite):
         frozen = [trunk.stem, trunk.stage1]
         assert not any(p.requires_grad for m in frozen for p in m.parameters())
