@@ -73,7 +73,7 @@ setup(
     python_requires='>=3.9',
     packages=find_packages('projects', include=['dsym', 'dsym.*']),
     package_dir={'dsym': 'projects/dsym'},
-    package_data={'dsym': ['datasets/splits/**/*.txt']},
+    package_data={'dsym': ['datasets/splits/**/*.txt', 'ops/csrc/*']},
     install_requires=read_requirements('runtime'),
     extras_require={
         'mim': read_requirements('mminstall'),

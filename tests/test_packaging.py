@@ -152,7 +152,7 @@ def test_train__missing_config_is_one_line(tmp_path):
 def test_train__missing_data_root_is_one_line(tmp_path):
     done = run(
         sys.executable, REPO / 'tools' / 'train.py',
-        REPO / 'configs/yolov9/yolov9-t_1xb8-75e_neu-det-labeled20.py',
+        REPO / 'configs/yolov9/yolov9-t_1xb16-200e_neu-det-labeled20.py',
         '--work-dir', tmp_path / 'out', '--cfg-options',
         f'train_dataloader.dataset.data_root={tmp_path / "none"}',
         cwd=tmp_path, pythonpath=REPO / 'projects',

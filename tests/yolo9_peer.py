@@ -1,31 +1,26 @@
 """The official YOLOv9 code (PyPI ``yolo9``) as a test-only peer."""
 
-import importlib.util
-import os.path as osp
-import sys
+from pathlib import Path
 from typing import Tuple
 
 import pytest
 import torch
 import torch.nn as nn
+from official_yolov9 import find_official
 
 HYP = dict(
     box=7.5, cls=0.5, dfl=1.5, cls_pw=1.0, fl_gamma=0.0, label_smoothing=0.0
 )
 
 
-def require_yolo9() -> str:
+def require_yolo9() -> Path:
     """Make the official modules importable and return their folder."""
-    spec = importlib.util.find_spec('yolo9')
-    if spec is None:
+    root = find_official()
+    if root is None:
         pytest.skip(
             'the test-only peer yolo9 is not installed; '
             'see requirements/tests.txt'
         )
-    root = next(iter(spec.submodule_search_locations))
-    # the official code imports its parts as top-level `models` and `utils`
-    if root not in sys.path:
-        sys.path.append(root)
     return root
 
 
@@ -38,8 +33,8 @@ def build_official(name: str, num_classes: int = 80) -> nn.Module:
     root = require_yolo9()
     from models.yolo import DetectionModel
 
-    cfg = osp.join(root, 'models', 'detect', f'{name}.yaml')
-    model = DetectionModel(cfg, ch=3, nc=num_classes)
+    cfg = root / 'models' / 'detect' / f'{name}.yaml'
+    model = DetectionModel(str(cfg), ch=3, nc=num_classes)
     model.hyp = HYP
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():

@@ -8,8 +8,6 @@ step. A changed config or option gets a work_dir of its own.
 """
 
 import argparse
-import hashlib
-import json
 import shlex
 import subprocess
 import sys
@@ -18,7 +16,10 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS
+from studies.resume import last_checkpoint, mend_last_checkpoint
 from toolbox_script import stop
+
+from dsym.provenance import config_hash
 
 TOOLS = Path(__file__).resolve().parent
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -92,20 +93,19 @@ def main() -> None:
     """Run the steps."""
     args = parse_args()
     config = load_config(args)
-    # The order of the keys varies from one process to the next.
-    content = json.dumps(config.to_dict(), sort_keys=True, default=str)
-    digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-    work_dir = args.work_dir / f'{Path(args.config).stem}_{digest}'
+    name = f'{Path(args.config).stem}_{config_hash(config)}'
+    work_dir = args.work_dir / name
     work_dir.mkdir(parents=True, exist_ok=True)
     options = ['--work-dir', str(work_dir)]
     if args.cfg_options:
         options += ['--cfg-options', *args.cfg_options]
 
     def train() -> None:
+        mend_last_checkpoint(work_dir)
         call('train.py', args.config, '--resume', *options)
 
     def test() -> None:
-        last = (work_dir / 'last_checkpoint').read_text().strip()
+        last = str(last_checkpoint(work_dir))
         saved = [
             f'test_evaluator.outfile_prefix={work_dir / "test"}',
             'test_evaluator.save_predictions=True',
@@ -129,7 +129,7 @@ def main() -> None:
         minutes = (time.monotonic() - start) / 60
         print(f'[demo] {number}/4 {name}: {minutes:.1f} min', flush=True)
 
-    print(f'[demo] checkpoint: {(work_dir / "last_checkpoint").read_text()}')
+    print(f'[demo] checkpoint: {last_checkpoint(work_dir)}')
     for path in sorted((work_dir / 'figures').glob('*.png')):
         print(f'[demo] figure: {path}')
 

@@ -6,13 +6,10 @@ instead of a traceback for a mistake in the input.
 """
 
 import argparse
-import dis
 import runpy
 import sys
 from pathlib import Path
 from typing import NoReturn
-
-RAISE = dis.opmap['RAISE_VARARGS']
 
 
 def stop(message: str) -> NoReturn:
@@ -32,19 +29,19 @@ def is_input_error(error: BaseException) -> bool:
         error (BaseException): A caught exception.
 
     Returns:
-        bool: Whether a ``raise`` statement of dsym reported it, as opposed
-        to something that failed in there, or whether MMEngine, which reads
-        the configs, did not find a file.
+        bool: Whether dsym reported it as one, or whether MMEngine, which
+        reads the configs, did not find a file.
     """
+    from dsym.errors import InputError
+
     traceback = error.__traceback__
     while traceback.tb_next:
         traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    package = frame.f_globals.get('__name__', '').split('.')[0]
-    if package == 'mmengine':
-        return isinstance(error, FileNotFoundError)
-    raised = frame.f_code.co_code[traceback.tb_lasti] == RAISE
-    return raised and package == 'dsym'
+    module = traceback.tb_frame.f_globals.get('__name__', '')
+    return isinstance(error, InputError) or (
+        isinstance(error, FileNotFoundError)
+        and module.split('.')[0] == 'mmengine'
+    )
 
 
 def describe(error: BaseException) -> str:

@@ -18,7 +18,7 @@ default_hooks = dict(
 custom_hooks = [
     *_base_.custom_hooks,
     dict(
-        type='mmdet.PipelineSwitchHook',
-        switch_epoch=_base_.max_epochs - _base_.close_mosaic_epochs,
+        type='CloseMosaicHook',
+        num_last_epochs=15,
         switch_pipeline=_base_.train_pipeline_stage2),
 ]

@@ -41,6 +41,8 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from None
 
+from .errors import MissingFileError, UnsafeCheckpointError
+
 # The newest mmcv that mmyolo's own range (2.0.0rc4 <= v < 2.1.0) contains.
 MMCV_FOR_MMYOLO = '2.0.1'
 # The reducers that pickle calls for numpy arrays and scalars, by the module
@@ -133,8 +135,8 @@ def load_from_local_checked(
         dict: The checkpoint.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        pickle.UnpicklingError: If the file is no checkpoint, is damaged, or
+        MissingFileError: If there is no such file.
+        UnsafeCheckpointError: If the file is no checkpoint, is damaged, or
             holds an object that is neither a tensor, a plain container nor
             part of mmengine's log history.
     """
@@ -142,7 +144,7 @@ def load_from_local_checked(
         return load_from_local(filename, map_location)
     path = os.path.expanduser(filename)
     if not os.path.isfile(path):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f'{filename} can not be found: give the path of an existing '
             'checkpoint (.pth).'
         )
@@ -151,7 +153,7 @@ def load_from_local_checked(
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         refusal = REFUSALS.search(str(error))
         if isinstance(error, pickle.UnpicklingError) and refusal:
-            raise pickle.UnpicklingError(
+            raise UnsafeCheckpointError(
                 f'{filename} holds {refusal[refusal.lastgroup].rstrip(".")}, '
                 'which could run code when loaded, and was refused: save '
                 'only its state_dict, or, if you trust its author, declare '
@@ -160,7 +162,7 @@ def load_from_local_checked(
             ) from None
         if isinstance(error, RuntimeError) and 'zip archive' not in str(error):
             raise  # no fault of the file, e.g. a device that is not there
-        raise pickle.UnpicklingError(
+        raise UnsafeCheckpointError(
             f'{filename} is damaged or not a PyTorch checkpoint: download or '
             'save it again.'
         ) from None

@@ -7,7 +7,7 @@ import pytest
 from dataset_files import write_image
 from PIL import Image
 
-from dsym.datasets import image_checks
+from dsym.datasets import DatasetError, image_checks
 from dsym.datasets.image_checks import (
     check_image,
     check_images,
@@ -113,3 +113,10 @@ def test_keep_readable__drops_and_reports(tmp_path):
         {'img_path': infos[0]['img_path'], 'width': 40, 'height': 30}
     ]
     assert {i.kind for i in issues} == {'corrupt_image', 'missing_image'}
+
+
+def test_image_size__unreadable_file_is_one_line(tmp_path):
+    path = tmp_path / 'broken.jpg'
+    path.write_bytes(b'no image')
+    with pytest.raises(DatasetError, match=r'broken\.jpg.*verify_images=True'):
+        image_size(str(path))

@@ -177,3 +177,20 @@ def test_check_dataset__counts(coco):
     }
     assert report['num_errors'] == 2
     assert report['boxes_per_class'] == {'dent': 2, 'scratch': 3}
+
+
+def test_box_that_mmdet_leaves_out__reported_and_not_loaded(coco):
+    """mmdet drops boxes with a side below 1 pixel or no area, silently."""
+    root, content, save = coco
+    content['annotations'] += [
+        annotation(4, 1, 9, [3, 3, 0.5, 9]),
+        annotation(5, 2, 9, [3, 3, 9, 9], area=0),
+    ]
+    save()
+    report = check_dataset(build(root, lazy_init=True))
+    assert report['counts'] == {'box_left_out': 2}
+    assert report['num_boxes'] == 3
+    dataset = build(root)
+    dataset.full_init()
+    counts = [len(dataset.get_data_info(i)['instances']) for i in (0, 1)]
+    assert counts == [1, 2]

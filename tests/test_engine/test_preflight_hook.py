@@ -17,6 +17,7 @@ from dsym.engine.preflight_hook import (
     in_head,
     planned_checkpoints,
 )
+from dsym.errors import InputError
 
 Usage = namedtuple('Usage', 'total used free')
 MB = 2**20
@@ -93,7 +94,7 @@ def test_resume_with_ema__passes_and_goes_on(tmp_path, checkpoint):
 
 
 def test_other_architecture__one_line_with_figures(tmp_path, checkpoint):
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(InputError) as error:
         load(tmp_path, checkpoint, PreflightNet(width=16))
     text = str(error.value)
     assert '\n' not in text
@@ -109,14 +110,14 @@ def test_missing_entries__are_refused(tmp_path):
     state = PreflightNet().state_dict()
     del state['norm.weight']
     torch.save({'state_dict': state, 'meta': {}}, path)
-    with pytest.raises(RuntimeError, match=r'1 are missing, as norm\.weight'):
+    with pytest.raises(InputError, match=r'1 are missing, as norm\.weight'):
         load(tmp_path, str(path), PreflightNet())
 
 
 def test_foreign_file__fits_nothing(tmp_path):
     path = tmp_path / 'foreign.pth'
     torch.save({'epoch': 3, 'weights': {'a': torch.zeros(2)}}, path)
-    with pytest.raises(RuntimeError, match=r'foreign\.pth fits 0 of the 10'):
+    with pytest.raises(InputError, match=r'foreign\.pth fits 0 of the 10'):
         load(tmp_path, str(path), PreflightNet())
 
 
@@ -245,7 +246,7 @@ def test_disk__needs_weights_ema_and_optimizer_state(
         hook.before_train(runner)
 
     run(needed + MB)
-    with pytest.raises(RuntimeError) as error:
+    with pytest.raises(InputError) as error:
         run(needed - MB)
     text = str(error.value)
     assert '\n' not in text
@@ -256,7 +257,7 @@ def test_disk__needs_weights_ema_and_optimizer_state(
 
 def test_disk__refused_by_a_training_run(tmp_path, monkeypatch):
     limit_disk(monkeypatch, 10 * MB)
-    with pytest.raises(RuntimeError, match='10 MB are free'):
+    with pytest.raises(InputError, match='10 MB are free'):
         make_runner(tmp_path / 'run').train()
 
 

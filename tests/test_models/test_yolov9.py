@@ -269,3 +269,25 @@ def test_frozen_stages_of_e_reach_both_trunks():
         frozen = [trunk.stem, trunk.stage1]
         assert not any(p.requires_grad for m in frozen for p in m.parameters())
         assert all(p.requires_grad for p in trunk.stage2.parameters())
+
+
+def test_head_under_autocast__boxes_and_losses_in_float32():
+    """In bfloat16 a mean of 9.0 strides would be known to 1/16 of a stride."""
+    torch.manual_seed(0)
+    model = MODELS.build(model_cfg('t', num_classes=6))
+    model.train()
+    boxes = torch.tensor([[0.0, 2, 8, 8, 50, 40]])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        features = model.neck(model.backbone(torch.rand(1, 3, 64, 64)))
+        assert features[0].dtype == torch.bfloat16
+        outs = model.bbox_head(features)
+        losses = model.bbox_head.loss_by_feat(*outs, boxes, [{}])
+    cls_scores, bbox_preds, dists = outs
+    for score, box, dist in zip(cls_scores, bbox_preds, dists):
+        assert score.dtype == box.dtype == dist.dtype == torch.float32
+        # (B, H * W, 4, 16) against the mean over the bins 0 to 15
+        mean = dist.double().softmax(-1) @ torch.arange(16.0).double()
+        torch.testing.assert_close(
+            box.flatten(2).transpose(1, 2).double(), mean, rtol=1e-5, atol=1e-5
+        )
+    assert all(loss.dtype == torch.float32 for loss in losses.values())

@@ -105,3 +105,10 @@ def test_missing_root__one_line(run, tmp_path):
     assert status == 1
     assert err_text.splitlines()[-1].startswith('error: data root ')
     assert 'Traceback' not in err_text
+
+
+def test_option_without_meaning__one_line(run, voc_root):
+    code, _, stderr = run('check_dataset.py', 'voc', voc_root, '--split', 'x')
+    assert code == 1
+    assert '--split has no meaning for voc' in stderr
+    assert len(stderr.strip().splitlines()) == 1

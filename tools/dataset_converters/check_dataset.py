@@ -13,7 +13,8 @@ import sys
 from dataset_args import FORMATS, add_dataset_arguments, dataset_from_args
 from mmengine.fileio import dump
 
-from dsym.datasets import DatasetError, check_dataset, format_report
+from dsym.datasets import check_dataset, format_report
+from dsym.errors import InputError
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         dataset = dataset_from_args(args, lazy_init=True)
-    except DatasetError as error:
+    except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     report = check_dataset(dataset)

@@ -6,12 +6,24 @@ from typing import List
 from mmengine.registry import DATASETS
 
 import dsym  # noqa: F401  registers the data sets
+from dsym.errors import InputError
 
 FORMATS = {
     'neu_det': 'NEUDETDataset',
     'voc': 'DefectVOCDataset',
     'yolo': 'YOLOTxtDataset',
     'coco': 'VerifiedCocoDataset',
+}
+# The formats that an option has a meaning for.
+APPLIES = {
+    'split': ('neu_det',),
+    'ann_file': ('voc', 'yolo', 'coco'),
+    'img': ('voc', 'yolo', 'coco'),
+    'ann': ('voc', 'yolo'),
+    'classes': ('voc', 'yolo', 'coco'),
+    'one_based': ('neu_det', 'voc'),
+    'difficult': ('neu_det', 'voc'),
+    'unlabeled': ('neu_det', 'voc', 'yolo'),
 }
 
 
@@ -49,7 +61,6 @@ def add_dataset_arguments(
     parser.add_argument(
         '--difficult',
         choices=['keep', 'ignore', 'drop'],
-        default='keep',
         help='neu_det, voc: boxes marked difficult (default: keep)',
     )
     parser.add_argument(
@@ -69,7 +80,17 @@ def dataset_from_args(args: argparse.Namespace, **kwargs):
     Returns:
         DefectDataset or VerifiedCocoDataset: In test mode, so that no
         ``filter_cfg`` drops anything.
+
+    Raises:
+        InputError: If an option has no meaning for the format.
     """
+    for option, formats in APPLIES.items():
+        given = getattr(args, option)
+        if args.format not in formats and given not in ('', None, False):
+            raise InputError(
+                f'--{option.replace("_", "-")} has no meaning for '
+                f'{args.format} (only for {", ".join(formats)}): leave it out'
+            )
     cfg = {
         'type': FORMATS[args.format],
         'data_root': args.data_root,
@@ -93,5 +114,7 @@ def dataset_from_args(args: argparse.Namespace, **kwargs):
     else:
         cfg['unlabeled'] = args.unlabeled
     if args.format in ('neu_det', 'voc'):
-        cfg.update(one_based=args.one_based, difficult=args.difficult)
+        cfg.update(
+            one_based=args.one_based, difficult=args.difficult or 'keep'
+        )
     return DATASETS.build(cfg)

@@ -12,7 +12,8 @@ import sys
 from dataset_args import add_dataset_arguments, dataset_from_args
 from mmengine.fileio import dump
 
-from dsym.datasets import DatasetError, dataset_to_coco
+from dsym.datasets import dataset_to_coco
+from dsym.errors import InputError
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         dataset = dataset_from_args(args)
-    except DatasetError as error:
+    except InputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     coco = dataset_to_coco(dataset, args.data_root)

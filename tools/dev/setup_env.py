@@ -258,6 +258,7 @@ class Installer:
 
     def build(self) -> None:
         """Run the steps that are not stamped yet."""
+        key = environment_key()
         steps = [
             (self.create, 'an empty environment'),
             (self.build_tools, 'setuptools, wheel, ninja'),
@@ -271,13 +272,17 @@ class Installer:
         ]
         for number, (step, what) in enumerate(steps, 1):
             stamp = self.env / '.stamps' / step.__name__
-            if stamp.exists():
+            # An environment in .venv outlives a change of its requirements,
+            # and with it the compiled mmcv.
+            if stamp.exists() and (
+                step == self.create or stamp.read_text() in ('', key)
+            ):
                 continue
             say(f'{number}/{len(steps)} {what}')
             start = time.monotonic()
             step()
             stamp.parent.mkdir(exist_ok=True)
-            stamp.touch()
+            stamp.write_text(key)
             say(
                 f'{number}/{len(steps)} done, {time.monotonic() - start:.0f} s'
             )

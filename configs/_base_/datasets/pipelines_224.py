@@ -1,8 +1,9 @@
 # Pipelines for 200 px industrial images, seen at 224 px (7 x stride 32).
 img_scale = (224, 224)  # (width, height)
 
+# A worker decodes an image once; a mosaic alone asks for four of them.
 pre_transform = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCachedImageFromFile'),
     dict(type='mmyolo.LoadAnnotations', with_bbox=True)
 ]
 

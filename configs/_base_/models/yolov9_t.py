@@ -17,7 +17,7 @@ model = dict(
             type='YOLOv9HeadModule', in_channels=[64, 96, 128])),
     train_cfg=dict(
         assigner=dict(
-            type='mmyolo.BatchTaskAlignedAssigner',
+            type='SparseTaskAlignedAssigner',
             topk=10,
             alpha=0.5,
             beta=6.0,

@@ -1,12 +1,11 @@
-# YOLOv9's published schedule: SGD, 500 epochs, mosaic off for the last 15.
+# YOLOv9's published schedule: SGD, 500 epochs.
 max_epochs = 500
-close_mosaic_epochs = 15
 
 train_cfg = dict(
     type='EpochBasedTrainLoop',
     max_epochs=max_epochs,
     val_interval=10,
-    dynamic_intervals=[(max_epochs - close_mosaic_epochs, 1)])
+    dynamic_intervals=[(max_epochs - 15, 1)])
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

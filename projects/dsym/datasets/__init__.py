@@ -10,6 +10,7 @@ from .neu_det import NEUDETDataset
 from .neu_det_meta import CLASSES, PALETTE
 from .split_lists import published_splits
 from .steel_synth import SteelSynthDataset
+from .transforms import LoadCachedImageFromFile
 from .verified_coco import VerifiedCocoDataset
 from .verified_images import VerifiedImagesMixin
 from .yolo_txt import YOLOTxtDataset
@@ -21,6 +22,7 @@ __all__ = [
     'DefectDataset',
     'DefectVOCDataset',
     'Issue',
+    'LoadCachedImageFromFile',
     'NEUDETDataset',
     'SteelSynthDataset',
     'VerifiedCocoDataset',

@@ -21,7 +21,7 @@ from mmengine.dist import is_main_process
 from PIL import Image
 from tqdm import tqdm
 
-from .issues import Issue
+from .issues import DatasetError, Issue
 
 CACHE_VERSION = 1
 # EXIF orientations that swap width and height; OpenCV applies them.
@@ -82,11 +82,20 @@ def image_size(path: str) -> Tuple[int, int]:
 
     Returns:
         tuple[int, int]: Width and height in pixels, EXIF rotation applied.
+
+    Raises:
+        DatasetError: If there is no such image or its header is damaged.
     """
-    with Image.open(path) as image:
-        width, height = image.size
-        if image.getexif().get(EXIF_ORIENTATION) in TRANSPOSED:
-            width, height = height, width
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if image.getexif().get(EXIF_ORIENTATION) in TRANSPOSED:
+                width, height = height, width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DatasetError(
+            f'{path} cannot be read as an image ({error}): restore it, or '
+            'set verify_images=True, which skips and counts such images'
+        ) from None
     return width, height
 
 

@@ -11,8 +11,10 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from mmengine.logging import print_log
 
+from ..errors import InputError
 
-class DatasetError(ValueError):
+
+class DatasetError(InputError):
     """A data set that cannot be used; one line with file and remedy."""
 
 

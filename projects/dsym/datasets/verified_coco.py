@@ -123,7 +123,6 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
             raise DatasetError(
                 f'{self.source}: none of its images can be read: restore them'
             )
-        left_out = []
         for info in data_list:
             scan = scanned[info['img_id']]
             width, height = scan['width'], scan['height']
@@ -137,15 +136,6 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                     min(x2, width),
                     min(y2, height),
                 ]
-            missing = len(scan['instances']) - len(info['instances'])
-            left_out += [info['img_path']] * missing
-        handle_issues(
-            [
-                Issue('box_left_out', path, f'{path}: a box is left out')
-                for path in left_out
-            ],
-            self.source,
-        )
         return data_list
 
     def _read_file(self) -> dict:
@@ -233,6 +223,17 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                     f'{ann["category_id"]} ({name}), which is not in '
                     f'{self.classes}: add it to metainfo.classes or delete '
                     'the annotation',
+                )
+            ]
+        # What mmdet's reader leaves out without a word.
+        if w > 0 and h > 0 and (w < 1 or h < 1 or float(ann['area']) <= 0):
+            return [
+                Issue(
+                    'box_left_out',
+                    info['img_path'],
+                    f'{info["img_path"]}: {where} is left out (bbox {w:g} x '
+                    f'{h:g}, area {float(ann["area"]):g}): boxes need a side '
+                    'of 1 pixel or more and a positive area',
                 )
             ]
         info['boxes'].append([x, y, x + w, y + h])

@@ -16,6 +16,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.optim import Optimizer
 
+from ..errors import InputError
+
 # Logs, figures and the message hub beside the tensors of a checkpoint.
 SPARE_BYTES = 64 * 2**20
 SIZE_MISMATCH = re.compile(r'size mismatch for (\S+?):')
@@ -63,13 +65,13 @@ class PreflightHook(Hook):
             runner (Runner): The runner of the training process.
 
         Raises:
-            RuntimeError: On all ranks, with one line of figures and remedy.
+            InputError: On all ranks, with one line of figures and remedy.
         """
         # Only rank 0 writes; the others must not wait for it for ever.
         message = [disk_shortage(runner) if is_main_process() else None]
         broadcast_object_list(message)
         if message[0]:
-            raise RuntimeError(message[0])
+            raise InputError(message[0])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Raise if the checkpoint is not one of this architecture.
@@ -79,7 +81,7 @@ class PreflightHook(Hook):
             checkpoint (dict): What was read from the file.
 
         Raises:
-            RuntimeError: One line with the file, the fit and the remedy.
+            InputError: One line with the file, the fit and the remedy.
         """
         model = runner.model
         if is_model_wrapper(model):
@@ -101,7 +103,7 @@ class PreflightHook(Hook):
                     f'; {len(misfits)} outside the head have another '
                     f'shape, as {misfits[0]}'
                 )
-            raise RuntimeError(
+            raise InputError(
                 f'{figures}{detail}: it is of another architecture; give the '
                 'config it was trained with, or load only a part of it by '
                 "init_cfg=dict(type='Pretrained', checkpoint=..., prefix=...)"

@@ -11,6 +11,7 @@ from mmengine.fileio import dump
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
 
+from ..errors import InputError
 from .coco_ap import coco_dicts, evaluate_coco
 from .detection_curves import evaluate_yolo
 from .metric_report import (
@@ -69,7 +70,7 @@ class DefectMetric(BaseMetric):
             None, which means 'defect'.
 
     Raises:
-        ValueError: If predictions are to be saved and there is no
+        InputError: If predictions are to be saved and there is no
             ``outfile_prefix``.
     """
 
@@ -85,7 +86,7 @@ class DefectMetric(BaseMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if save_predictions and outfile_prefix is None:
-            raise ValueError(
+            raise InputError(
                 'DefectMetric(save_predictions=True) needs outfile_prefix, '
                 'the path that the names of its files start with'
             )
@@ -106,12 +107,12 @@ class DefectMetric(BaseMetric):
                 and ``img_path``.
 
         Raises:
-            ValueError: If a sample has no truth, or a label that is no class.
+            InputError: If a sample has no truth, or a label that is no class.
         """
         for sample in data_samples:
             name = sample.get('img_path') or f'image {sample.get("img_id")}'
             if 'gt_instances' not in sample:
-                raise ValueError(
+                raise InputError(
                     f'{name}: no gt_instances to evaluate against; put '
                     'LoadAnnotations(with_bbox=True) after the resize in the '
                     'test pipeline'
@@ -146,7 +147,7 @@ class DefectMetric(BaseMetric):
                 (result[key] < 0) | (result[key] >= num_classes)
             ]
             if len(outside):
-                raise ValueError(
+                raise InputError(
                     f'{name}: label {outside[0]} in {key}, but the data set '
                     f'has {num_classes} classes; set num_classes and '
                     'metainfo alike'

@@ -1,5 +1,12 @@
 from .backbones import YOLOv9Backbone
 from .dense_heads import YOLOv9Head, YOLOv9HeadModule
 from .necks import YOLOv9PAFPN
+from .task_modules import SparseTaskAlignedAssigner
 
-__all__ = ['YOLOv9Backbone', 'YOLOv9Head', 'YOLOv9HeadModule', 'YOLOv9PAFPN']
+__all__ = [
+    'SparseTaskAlignedAssigner',
+    'YOLOv9Backbone',
+    'YOLOv9Head',
+    'YOLOv9HeadModule',
+    'YOLOv9PAFPN',
+]

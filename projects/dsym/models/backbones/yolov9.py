@@ -1,13 +1,21 @@
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import torch.nn as nn
-from mmcv.cnn import ConvModule
 from mmdet.utils import ConfigType, OptMultiConfig
 from mmengine.registry import MODELS
 from mmyolo.models.backbones import BaseBackbone
 from torch import Tensor
 
-from ..layers import ELAN1, AConv, ADown, CBLinear, RepNCSPELAN4, cb_fuse
+from ...errors import InputError
+from ..layers import (
+    ELAN1,
+    AConv,
+    ADown,
+    CBLinear,
+    ConvBNSiLU,
+    RepNCSPELAN4,
+    cb_fuse,
+)
 from ..utils import init_like_torch
 
 
@@ -117,7 +125,7 @@ class GELANTrunk(BaseBackbone):
         super().__init__(arch_setting=list(arch.stages), **kwargs)
 
     def build_stem_layer(self) -> nn.Module:
-        return ConvModule(
+        return ConvBNSiLU(
             self.input_channels,
             self.arch.stem_channels,
             3,
@@ -133,7 +141,7 @@ class GELANTrunk(BaseBackbone):
         cfg = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         down_channels = self.arch.down_channels[stage_idx]
         if stage_idx == 0:
-            down = ConvModule(
+            down = ConvBNSiLU(
                 self.arch.stem_channels,
                 down_channels,
                 3,
@@ -253,7 +261,7 @@ class YOLOv9Backbone(GELANTrunk):
         init_cfg (dict, optional): Initialization; torch's own by default.
 
     Raises:
-        ValueError: If there is no such size.
+        InputError: If there is no such size.
     """
 
     def __init__(
@@ -270,7 +278,7 @@ class YOLOv9Backbone(GELANTrunk):
         init_cfg: OptMultiConfig = None,
     ):
         if arch not in ARCHS:
-            raise ValueError(
+            raise InputError(
                 f'backbone.arch is {arch!r}; YOLOv9 has the '
                 f'sizes {", ".join(ARCHS)}'
             )

@@ -2,7 +2,7 @@ from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn as nn
-from mmcv.cnn import ConvModule
+from mmdet.structures.bbox import distance2bbox
 from mmdet.utils import (
     ConfigType,
     OptConfigType,
@@ -10,12 +10,15 @@ from mmdet.utils import (
     OptMultiConfig,
 )
 from mmengine.config import ConfigDict
+from mmengine.dist import get_dist_info
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head, YOLOv8HeadModule
-from mmyolo.models.utils import make_divisible
+from mmyolo.models.utils import gt_instances_preprocess, make_divisible
 from torch import Tensor
 
+from ...errors import InputError
+from ..layers import ConvBNSiLU
 from ..utils import init_like_torch
 
 
@@ -111,10 +114,46 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
     ) -> nn.Sequential:
         cfg = dict(padding=1, norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         return nn.Sequential(
-            ConvModule(in_channels, channels, 3, **cfg),
-            ConvModule(channels, channels, 3, groups=groups, **cfg),
+            ConvBNSiLU(in_channels, channels, 3, **cfg),
+            ConvBNSiLU(channels, channels, 3, groups=groups, **cfg),
             nn.Conv2d(channels, out_channels, 1, groups=groups),
         )
+
+    def forward_single(
+        self, x: Tensor, cls_pred: nn.Module, reg_pred: nn.Module
+    ) -> Tuple[Tensor, ...]:
+        """Predict one level, in float32 also under autocast.
+
+        A distance of up to ``reg_max`` strides of 32 px in bfloat16 would be
+        known to 1 px; assignment, losses and boxes are made of float32.
+
+        Args:
+            x (Tensor): Features ``(B, C, H, W)``.
+            cls_pred (nn.Module): The level's class branch.
+            reg_pred (nn.Module): The level's box branch.
+
+        Returns:
+            tuple[Tensor]: Class logits ``(B, num_classes, H, W)``, the
+            distributions' means ``(B, 4, H, W)`` in strides and, in training,
+            the logits of the distributions ``(B, H * W, 4, reg_max)``.
+        """
+        batch_size, _, height, width = x.shape
+        cls_logit = cls_pred(x).float()
+        bbox_dist_preds = (
+            reg_pred(x)
+            .float()
+            .reshape(batch_size, 4, self.reg_max, height * width)
+            .permute(0, 3, 1, 2)
+        )
+        bbox_preds = (
+            (bbox_dist_preds.softmax(3) * self.proj)
+            .sum(3)
+            .transpose(1, 2)
+            .reshape(batch_size, 4, height, width)
+        )
+        if self.training:
+            return cls_logit, bbox_preds, bbox_dist_preds
+        return cls_logit, bbox_preds
 
 
 @MODELS.register_module()
@@ -192,13 +231,13 @@ class YOLOv9Head(YOLOv8Head):
             main levels, followed in training by the auxiliary levels.
 
         Raises:
-            ValueError: If auxiliary features are missing in training.
+            InputError: If auxiliary features are missing in training.
         """
         num_levels = self.head_module.num_levels
         outs = self.head_module(x[:num_levels])
         if self.training and self.aux_head_module is not None:
             if len(x) != 2 * num_levels:
-                raise ValueError(
+                raise InputError(
                     f'bbox_head.aux_head_module needs {num_levels} auxiliary '
                     f'features after the main ones, but {len(x)} came in all; '
                     'set with_aux of backbone and neck or drop the module'
@@ -234,15 +273,17 @@ class YOLOv9Head(YOLOv8Head):
             same with the prefix ``aux_`` of the auxiliary branch.
         """
         num_levels = self.head_module.num_levels
+        self._place_priors(cls_scores[:num_levels])
+        truth = gt_instances_preprocess(
+            batch_gt_instances, len(batch_img_metas)
+        )
 
         def branch_loss(levels: slice) -> Dict[str, Tensor]:
-            return super(YOLOv9Head, self).loss_by_feat(
+            return self._branch_loss(
                 cls_scores[levels],
                 bbox_preds[levels],
                 bbox_dist_preds[levels],
-                batch_gt_instances,
-                batch_img_metas,
-                batch_gt_instances_ignore,
+                truth,
             )
 
         losses = branch_loss(slice(num_levels))
@@ -255,3 +296,104 @@ class YOLOv9Head(YOLOv8Head):
                 }
             )
         return losses
+
+    def _place_priors(self, cls_scores: Sequence[Tensor]) -> None:
+        """Keep centres and strides of all places while the sizes stay."""
+        sizes = [score.shape[2:] for score in cls_scores]
+        if sizes == self.featmap_sizes_train:
+            return
+        self.featmap_sizes_train = sizes
+        self.flatten_priors_train = torch.cat(
+            self.prior_generator.grid_priors(
+                sizes,
+                dtype=cls_scores[0].dtype,
+                device=cls_scores[0].device,
+                with_stride=True,
+            )
+        )
+        self.stride_tensor = self.flatten_priors_train[:, 2:3]
+
+    def _branch_loss(
+        self,
+        cls_scores: Sequence[Tensor],
+        bbox_preds: Sequence[Tensor],
+        bbox_dist_preds: Sequence[Tensor],
+        truth: Tensor,
+    ) -> Dict[str, Tensor]:
+        """Losses of one branch, as ``YOLOv8Head``'s.
+
+        Every place has a box for the assignment, but only the places that get
+        a target have a loss of it: their boxes alone are computed again with a
+        gradient. In mmyolo it runs through the distributions of all places.
+
+        Args:
+            cls_scores (Sequence[Tensor]): One branch of :meth:`forward`.
+            bbox_preds (Sequence[Tensor]): One branch of :meth:`forward`.
+            bbox_dist_preds (Sequence[Tensor]): One branch of
+                :meth:`forward`.
+            truth (Tensor): ``(B, G, 5)`` of label and xyxy, zeros below.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox``, ``loss_dfl``.
+        """
+        num_imgs, reg_max = len(truth), self.head_module.reg_max
+
+        def flatten(levels: Sequence[Tensor], channels: int) -> Tensor:
+            return torch.cat(
+                [
+                    x.permute(0, 2, 3, 1).reshape(num_imgs, -1, channels)
+                    for x in levels
+                ],
+                dim=1,
+            )
+
+        points, strides = self.flatten_priors_train[:, :2], self.stride_tensor
+        logits = flatten(cls_scores, self.num_classes)
+        with torch.no_grad():
+            boxes = self.bbox_coder.decode(
+                points, flatten(bbox_preds, 4), strides[:, 0]
+            )
+            labels, corners = truth[..., :1], truth[..., 1:]
+            assigned = self.assigner(
+                boxes.type(corners.dtype),
+                logits.sigmoid(),
+                self.flatten_priors_train,
+                labels,
+                corners,
+                (corners.sum(-1, keepdim=True) > 0).float(),
+            )
+        scores = assigned['assigned_scores']
+        total = scores.sum().clamp(min=1)
+        scale = num_imgs * get_dist_info()[1]
+        loss_cls = self.loss_cls(logits, scores).sum() / total
+
+        distributions = torch.cat(
+            [x.reshape(num_imgs, -1, 4, reg_max) for x in bbox_dist_preds], 1
+        )
+        image, place = assigned['fg_mask_pre_prior'].nonzero(as_tuple=True)
+        if not len(image):
+            nothing = distributions.sum() * 0
+            return dict(
+                loss_cls=loss_cls * scale, loss_bbox=nothing, loss_dfl=nothing
+            )
+        points, strides = (points / strides)[place], strides[place]
+        distributions = distributions[image, place]
+        targets = assigned['assigned_bboxes'][image, place] / strides
+        weights = scores[image, place].sum(-1, keepdim=True)
+        distances = (distributions.softmax(-1) * self.head_module.proj).sum(-1)
+        loss_bbox = self.loss_bbox(
+            distance2bbox(points, distances), targets, weight=weights
+        )
+        loss_dfl = self.loss_dfl(
+            distributions.flatten(0, 1),
+            self.bbox_coder.encode(
+                points, targets, max_dis=reg_max - 1, eps=0.01
+            ).flatten(),
+            weight=weights.expand(-1, 4).flatten(),
+            avg_factor=total,
+        )
+        return dict(
+            loss_cls=loss_cls * scale,
+            loss_bbox=loss_bbox / total * scale,
+            loss_dfl=loss_dfl * scale,
+        )

@@ -1,3 +1,4 @@
+from .conv_bn_silu import ConvBNSiLU
 from .gelan import (
     ELAN1,
     SPPELAN,
@@ -10,6 +11,9 @@ from .gelan import (
     RepNCSPELAN4,
     cb_fuse,
 )
+from .mamba import Mamba
+from .scan2d import Scan2D
+from .selective_scan import choose_backend, selective_scan
 
 __all__ = [
     'ELAN1',
@@ -17,9 +21,14 @@ __all__ = [
     'AConv',
     'ADown',
     'CBLinear',
+    'ConvBNSiLU',
+    'Mamba',
     'RepConvN',
     'RepNBottleneck',
     'RepNCSP',
     'RepNCSPELAN4',
+    'Scan2D',
     'cb_fuse',
+    'choose_backend',
+    'selective_scan',
 ]

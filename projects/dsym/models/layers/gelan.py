@@ -2,7 +2,7 @@
 
 Written from the architecture of YOLOv9 ("YOLOv9: Learning What You Want to
 Learn Using Programmable Gradient Information", arXiv:2402.13616) on mmcv's
-``ConvModule`` and mmyolo's ``RepVGGBlock``. Shapes are ``(B, C, H, W)``.
+ConvModule and mmyolo's ``RepVGGBlock``. Shapes are ``(B, C, H, W)``.
 """
 
 from typing import Sequence
@@ -10,10 +10,12 @@ from typing import Sequence
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule
 from mmdet.utils import ConfigType
 from mmyolo.models.layers import RepVGGBlock
 from torch import Tensor
+
+from ...ops import bn2_silu, can_fuse
+from .conv_bn_silu import ConvBNSiLU
 
 NORM_CFG = dict(type='BN', momentum=0.03, eps=0.001)
 ACT_CFG = dict(type='SiLU', inplace=True)
@@ -47,6 +49,21 @@ class RepConvN(RepVGGBlock):
             use_bn_first=False,
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.deploy:
+            return super().forward(x)
+        # the two branches' norms and the activation as one operator
+        main, point = self.rbr_dense, self.rbr_1x1
+        features = main.conv(x), point.conv(x)
+        if isinstance(self.nonlinearity, nn.SiLU) and all(
+            can_fuse(feature, branch.norm)
+            for feature, branch in zip(features, (main, point))
+        ):
+            return bn2_silu(features[0], main.norm, features[1], point.norm)
+        return self.nonlinearity(
+            main.norm(features[0]) + point.norm(features[1])
+        )
+
 
 class RepNBottleneck(nn.Module):
     """RepConvN, 3x3 convolution and a residual.
@@ -65,7 +82,7 @@ class RepNBottleneck(nn.Module):
     ):
         super().__init__()
         self.conv1 = RepConvN(channels, channels, norm_cfg, act_cfg)
-        self.conv2 = ConvModule(
+        self.conv2 = ConvBNSiLU(
             channels,
             channels,
             3,
@@ -100,9 +117,9 @@ class RepNCSP(nn.Module):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         mid_channels = out_channels // 2
-        self.main_conv = ConvModule(in_channels, mid_channels, 1, **cfg)
-        self.short_conv = ConvModule(in_channels, mid_channels, 1, **cfg)
-        self.final_conv = ConvModule(2 * mid_channels, out_channels, 1, **cfg)
+        self.main_conv = ConvBNSiLU(in_channels, mid_channels, 1, **cfg)
+        self.short_conv = ConvBNSiLU(in_channels, mid_channels, 1, **cfg)
+        self.final_conv = ConvBNSiLU(2 * mid_channels, out_channels, 1, **cfg)
         self.blocks = nn.Sequential(
             *[RepNBottleneck(mid_channels, **cfg) for _ in range(num_blocks)]
         )
@@ -143,10 +160,10 @@ class RepNCSPELAN4(nn.Module):
         super().__init__()
         self.num_blocks = num_blocks
         self.cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.main_conv = ConvModule(in_channels, mid_channels, 1, **self.cfg)
+        self.main_conv = ConvBNSiLU(in_channels, mid_channels, 1, **self.cfg)
         self.block1 = self.build_block(mid_channels // 2, block_channels)
         self.block2 = self.build_block(block_channels, block_channels)
-        self.final_conv = ConvModule(
+        self.final_conv = ConvBNSiLU(
             mid_channels + 2 * block_channels, out_channels, 1, **self.cfg
         )
 
@@ -154,7 +171,7 @@ class RepNCSPELAN4(nn.Module):
         """Build one of the two chained computational blocks."""
         return nn.Sequential(
             RepNCSP(in_channels, out_channels, self.num_blocks, **self.cfg),
-            ConvModule(out_channels, out_channels, 3, padding=1, **self.cfg),
+            ConvBNSiLU(out_channels, out_channels, 3, padding=1, **self.cfg),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,10 +185,10 @@ class ELAN1(RepNCSPELAN4):
     """The GELAN block with plain 3x3 convolutions (YOLOv9-t and -s)."""
 
     def build_block(self, in_channels: int, out_channels: int) -> nn.Module:
-        return ConvModule(in_channels, out_channels, 3, padding=1, **self.cfg)
+        return ConvBNSiLU(in_channels, out_channels, 3, padding=1, **self.cfg)
 
 
-class AConv(ConvModule):
+class AConv(ConvBNSiLU):
     """Halve the resolution: 2x2 average at stride 1, 3x3 conv at stride 2.
 
     Args:
@@ -224,10 +241,10 @@ class ADown(nn.Module):
     ):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.conv = ConvModule(
+        self.conv = ConvBNSiLU(
             in_channels // 2, out_channels // 2, 3, stride=2, padding=1, **cfg
         )
-        self.pool_conv = ConvModule(
+        self.pool_conv = ConvBNSiLU(
             in_channels // 2, out_channels // 2, 1, **cfg
         )
 
@@ -258,8 +275,8 @@ class SPPELAN(nn.Module):
     ):
         super().__init__()
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
-        self.conv1 = ConvModule(in_channels, mid_channels, 1, **cfg)
-        self.conv2 = ConvModule(4 * mid_channels, out_channels, 1, **cfg)
+        self.conv1 = ConvBNSiLU(in_channels, mid_channels, 1, **cfg)
+        self.conv2 = ConvBNSiLU(4 * mid_channels, out_channels, 1, **cfg)
 
     def forward(self, x: Tensor) -> Tensor:
         outs = [self.conv1(x)]

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from mmyolo.models.necks import BaseYOLONeck
 from torch import Tensor
 
+from ...errors import InputError
 from ..layers import SPPELAN, AConv, ADown, RepNCSPELAN4
 from ..utils import init_like_torch
 
@@ -159,7 +160,7 @@ class YOLOv9PAFPN(BaseYOLONeck):
         init_cfg (dict, optional): Initialization; torch's own by default.
 
     Raises:
-        ValueError: If there is no such size.
+        InputError: If there is no such size.
     """
 
     def __init__(
@@ -172,7 +173,7 @@ class YOLOv9PAFPN(BaseYOLONeck):
         init_cfg: OptMultiConfig = None,
     ):
         if arch not in ARCHS:
-            raise ValueError(
+            raise InputError(
                 f'neck.arch is {arch!r}; YOLOv9 has the sizes '
                 f'{", ".join(ARCHS)}'
             )

@@ -1,15 +1,8 @@
 """YOLOv9-t on synthetic steel at 128 px: minutes on two cores (`make demo`).
 
-python tools/demo.py configs/yolov9/yolov9-t_1xb8-30e_steel-synth.py
+python tools/demo.py configs/yolov9/yolov9-t_1xb16-60e_steel-synth.py
 """
-_base_ = [
-    '../_base_/models/yolov9_t.py',
-    '../_base_/datasets/steel_synth.py',
-    '../_base_/schedules/adamw_75e.py',
-    '../_base_/default_runtime.py',
-]
-
-max_epochs = 30
+_base_ = './yolov9-t_1xb16-200e_steel-synth.py'
 
 # At 128 px, a third of the pixels of 224, and with flips only: 900 steps are
 # too few to learn from mosaics and zooms.
@@ -27,14 +20,4 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=10)
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], end=max_epochs),
-]
-# An average over 100 steps, three epochs.
-custom_hooks = [
-    _base_.custom_hooks[0],
-    dict(_base_.custom_hooks[1], momentum=0.01, gamma=50),
-]
+train_cfg = dict(max_epochs=60, val_interval=20)

@@ -1,0 +1,9 @@
+"""YOLOv9-t from scratch on 40% of NEU-DET's labels (648 images), at 224 px."""
+_base_ = './yolov9-t_1xb16-200e_neu-det-labeled20.py'
+
+train_dataloader = dict(dataset=dict(split='labeled_40'))
+train_cfg = dict(max_epochs=100)  # 64,800 images
+custom_hooks = [
+    *_base_.custom_hooks[:-1],
+    dict(_base_.custom_hooks[-1], num_last_epochs=25),
+]

@@ -1,4 +1,0 @@
-"""YOLOv9-t from scratch on 40% of NEU-DET's labels (648 images), at 224 px."""
-_base_ = './yolov9-t_1xb8-75e_neu-det-labeled20.py'
-
-train_dataloader = dict(dataset=dict(split='labeled_40'))

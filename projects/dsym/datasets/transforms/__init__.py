@@ -1,0 +1,5 @@
+"""Pipeline transforms."""
+
+from .cached_loading import LoadCachedImageFromFile
+
+__all__ = ['LoadCachedImageFromFile']

@@ -1,0 +1,70 @@
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor with one group for all alike parameters.
+
+    MMEngine's own makes a group of each parameter, so that a fused or foreach
+    optimizer is called once a parameter: 897 times a step for YOLOv9-t.
+    Parameters with the same settings share a group here. Biases have groups
+    of their own, marked ``is_bias=True`` for :class:`BiasWarmupHook`, and so
+    have the weights of hidden layers, marked ``is_hidden=True`` for
+    :class:`MuonAdamW`: matrices and convolutions of layers without a bias,
+    because a norm follows. Every parameter of the model is in, whatever its
+    name (mmyolo's constructors take ``weight`` and ``bias`` only).
+
+    Args:
+        optim_wrapper_cfg (dict): As in ``DefaultOptimWrapperConstructor``.
+        paramwise_cfg (dict, optional): As there, but a parameter that two
+            modules share is taken once. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        optim_wrapper_cfg: Dict[str, Any],
+        paramwise_cfg: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        # Without any setting the base class would not ask for groups.
+        paramwise_cfg = {'bypass_duplicate': True, **(paramwise_cfg or {})}
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+
+    def add_params(
+        self,
+        params: List[Dict[str, Any]],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: Optional[Union[int, float]] = None,
+    ) -> None:
+        """Add a module's parameters and merge the groups at the end.
+
+        Args:
+            params (list[dict]): Groups so far, changed in place.
+            module (nn.Module): What is added, with its children.
+            prefix (str): Its name in the model. Defaults to '', the model.
+            is_dcn_module (int or float, optional): As in the base class.
+        """
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:
+            return
+        biases, hidden = set(), set()
+        for layer in module.modules():
+            bias = getattr(layer, 'bias', None)
+            weight = getattr(layer, 'weight', None)
+            if isinstance(bias, nn.Parameter):
+                biases.add(id(bias))
+            elif isinstance(weight, nn.Parameter) and weight.ndim > 1:
+                hidden.add(id(weight))
+        merged: Dict[Tuple, Dict[str, Any]] = {}
+        for group in params:
+            settings = {k: v for k, v in group.items() if k != 'params'}
+            settings['is_bias'] = id(group['params'][0]) in biases
+            settings['is_hidden'] = id(group['params'][0]) in hidden
+            key = tuple(sorted(settings.items()))
+            merged.setdefault(key, dict(settings, params=[]))
+            merged[key]['params'] += group['params']
+        params[:] = merged.values()

@@ -1,0 +1,167 @@
+import importlib.util
+from typing import Callable, Optional, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import InputError
+from ...ops import load_ops
+from .chunked_scan import ChunkedScan
+
+BACKENDS = ('mamba_ssm', 'cpp', 'torch')
+LANE_BYTES = 64  # kBytes of vec.h
+
+
+def _fused_cuda_scan() -> Optional[Callable]:
+    """mamba-ssm's kernel where its CUDA extension is built."""
+    if importlib.util.find_spec('selective_scan_cuda') is None:
+        return None
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    return selective_scan_fn
+
+
+def choose_backend(device: torch.device) -> str:
+    """Name the fastest way to scan on a device.
+
+    Args:
+        device (torch.device): Where the tensors are.
+
+    Returns:
+        str: 'mamba_ssm' for CUDA with mamba-ssm's extension (written to its
+        documented interface, not run here), 'cpp' for a CPU with our compiled
+        operator, else 'torch'.
+    """
+    if device.type == 'cuda' and _fused_cuda_scan() is not None:
+        return 'mamba_ssm'
+    if device.type == 'cpu' and load_ops():
+        return 'cpp'
+    return 'torch'
+
+
+def _scan_torch(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """Scan chunk by chunk in PyTorch."""
+    y, last = ChunkedScan.apply(u, delta, A, B, C)
+    return torch.addcmul(y, u, D), last
+
+
+def _scan_cpp(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+) -> Tuple[Tensor, Tensor]:
+    """Call the C++ operator, which takes whole vectors of channels."""
+    groups, channels = B.size(2), u.size(2)
+    missing = -(channels // groups) % (LANE_BYTES // u.element_size())
+
+    def padded(x: Tensor) -> Tensor:
+        if missing:
+            x = F.pad(x.unflatten(-1, (groups, -1)), (0, missing)).flatten(-2)
+        return x.contiguous()
+
+    u, delta, A, D = padded(u), padded(delta), padded(A), padded(D)
+    inputs = (u, delta, A, B.contiguous(), C.contiguous(), D)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    out = torch.ops.dsym.selective_scan(*inputs, keep)
+    if missing:
+        out = [
+            x.unflatten(-1, (groups, -1))[..., :-missing].flatten(-2)
+            for x in out
+        ]
+    return tuple(out)
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Optional[Tensor] = None,
+    z: Optional[Tensor] = None,
+    delta_bias: Optional[Tensor] = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    backend: Optional[str] = None,
+) -> Union[Tensor, Tuple[Tensor, Tensor]]:
+    """Scan with Mamba's input-dependent recurrence (eq 4 of the DSYM paper).
+
+    ``h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t`` and ``y_t = C_t h_t + D
+    u_t``, times ``silu(z)`` where a gate is given: ``selective_scan_fn`` of
+    mamba-ssm with the same arguments (Gu and Dao, "Mamba", arXiv:2312.00752).
+    States are float32, or float64 for float64 inputs, whatever the inputs are.
+
+    Tensors whose channels are neighbours in memory, ``(b, L, D)`` transposed,
+    are taken without a copy.
+
+    Args:
+        u (Tensor): Inputs ``(b, D, L)``.
+        delta (Tensor): Step sizes ``(b, D, L)``, before bias and softplus.
+        A (Tensor): Rates ``(D, N)``, real and not positive.
+        B (Tensor): ``(b, N, L)`` or ``(b, groups, N, L)``.
+        C (Tensor): As ``B``.
+        D (Tensor, optional): Skip ``(D,)``. Defaults to None.
+        z (Tensor, optional): Gate ``(b, D, L)``. Defaults to None.
+        delta_bias (Tensor, optional): ``(D,)``. Defaults to None.
+        delta_softplus (bool): Whether the steps are the softplus of ``delta``.
+            Defaults to False.
+        return_last_state (bool): Whether to return ``h_L`` as well, without
+            gradient. Defaults to False.
+        backend (str, optional): 'mamba_ssm', 'cpp' or 'torch'. Defaults to
+            None, what :func:`choose_backend` says.
+
+    Returns:
+        Tensor: ``(b, D, L)`` in the type of ``u``; with ``return_last_state``
+        a tuple of it and ``(b, D, N)``.
+
+    Raises:
+        InputError: If the backend is unknown or shapes do not agree.
+    """
+    backend = backend or choose_backend(u.device)
+    if backend not in BACKENDS:
+        raise InputError(
+            f'selective_scan: backend={backend!r} must be one of {BACKENDS}'
+        )
+    if backend == 'mamba_ssm':
+        return _fused_cuda_scan()(
+            u, delta, A, B, C, D, z, delta_bias, delta_softplus,
+            return_last_state,
+        )  # fmt: skip
+    if B.shape != C.shape or A.dim() != 2 or A.is_complex():
+        raise InputError(
+            f'selective_scan: A {tuple(A.shape)} must be real (D, N), B '
+            f'{tuple(B.shape)} and C {tuple(C.shape)} equal (b, [groups,] N, '
+            'L)'
+        )
+    exact = torch.float64 if u.dtype == torch.float64 else torch.float32
+
+    def tokens(x: Tensor) -> Tensor:
+        return x.to(exact).transpose(1, 2)
+
+    def group_tokens(x: Tensor) -> Tensor:
+        x = x.to(exact)
+        return (x if x.dim() == 4 else x.unsqueeze(1)).permute(0, 3, 1, 2)
+
+    # autocast would take the products of the plain path to bfloat16
+    with torch.autocast(u.device.type, enabled=False):
+        steps = tokens(delta)
+        if delta_bias is not None:
+            steps = steps + delta_bias.to(exact)
+        if delta_softplus:
+            steps = F.softplus(steps)
+        scan = _scan_cpp if backend == 'cpp' else _scan_torch
+        skip = u.new_zeros(u.size(1)) if D is None else D
+        y, last = scan(
+            tokens(u),
+            steps,
+            A.to(exact).t(),
+            group_tokens(B),
+            group_tokens(C),
+            skip.to(exact),
+        )
+        y = y.transpose(1, 2)
+        if z is not None:
+            y = y * F.silu(z.to(exact))
+    y = y.to(u.dtype)
+    return (y, last.transpose(1, 2)) if return_last_state else y

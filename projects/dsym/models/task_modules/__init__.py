@@ -1,0 +1,3 @@
+from .sparse_task_aligned_assigner import SparseTaskAlignedAssigner
+
+__all__ = ['SparseTaskAlignedAssigner']

@@ -1,0 +1,105 @@
+"""CloseMosaicHook: from which epoch on the other pipeline is used."""
+
+import pytest
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.runner import Runner
+from torch import nn
+
+from dsym.errors import InputError
+
+
+class Mark:
+    """Gives a sample the number that the model will see."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, results):
+        return dict(inputs=self.value)
+
+
+@pytest.fixture
+def _registered():
+    class TwoSamples(BaseDataset):
+        def load_data_list(self):
+            return [dict(), dict()]
+
+    DATASETS.register_module(module=TwoSamples)
+    TRANSFORMS.register_module(module=Mark)
+    yield
+    DATASETS.module_dict.pop('TwoSamples')
+    TRANSFORMS.module_dict.pop('Mark')
+
+
+class Seen(Hook):
+    """Notes the marks of every step by epoch."""
+
+    def __init__(self):
+        self.marks = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.marks.append((runner.epoch, data_batch['inputs'].item()))
+
+
+class OneWeight(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, inputs, mode='tensor'):
+        return dict(loss=self.layer(inputs.float().view(-1, 1)).sum())
+
+
+def train(folder, max_epochs, last, workers):
+    seen = Seen()
+    runner = Runner(
+        model=OneWeight(),
+        work_dir=str(folder),
+        train_dataloader=dict(
+            batch_size=1,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(
+                type='TwoSamples', pipeline=[dict(type='Mark', value=1)]
+            ),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
+        default_hooks=dict(checkpoint=None, logger=None),
+        custom_hooks=[
+            dict(
+                type='CloseMosaicHook',
+                num_last_epochs=last,
+                switch_pipeline=[dict(type='Mark', value=2)],
+            ),
+            seen,
+        ],
+        experiment_name=f'{folder.name}{max_epochs}{last}{workers}',
+    )
+    runner.train()
+    return seen.marks
+
+
+@pytest.mark.usefixtures('_registered')
+@pytest.mark.parametrize('workers', [0, 1])
+def test_last_epochs(tmp_path, workers):
+    marks = train(tmp_path, max_epochs=5, last=2, workers=workers)
+    assert marks == [(e, 1 if e < 3 else 2) for e in range(5) for _ in 'ab']
+
+
+@pytest.mark.usefixtures('_registered')
+def test_all_epochs_and_none(tmp_path):
+    for last, mark in ((3, 2), (0, 1)):
+        marks = train(tmp_path, max_epochs=3, last=last, workers=0)
+        assert {value for _, value in marks} == {mark}
+
+
+@pytest.mark.usefixtures('_registered')
+def test_more_epochs_than_there_are(tmp_path):
+    with pytest.raises(InputError, match='max_epochs=2: lower it'):
+        train(tmp_path, max_epochs=2, last=3, workers=0)

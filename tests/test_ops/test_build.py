@@ -1,0 +1,56 @@
+"""Compiling the operators, and doing without."""
+
+import ctypes
+
+import pytest
+
+from dsym.ops import build
+
+
+def test_without_ninja__one_warning(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
+    monkeypatch.setattr(build.shutil, 'which', lambda name, path: None)
+    said = []
+    monkeypatch.setattr(
+        build, 'print_log', lambda text, **kwargs: said.append(text)
+    )
+    load = build.load_ops.__wrapped__
+    assert not load()
+    (warning,) = [text for text in said if 'not built' in text]
+    assert 'ninja is not on the PATH' in warning
+    assert 'install a C++ compiler and ninja' in warning
+
+
+@pytest.mark.skipif(not build.load_ops(), reason='no C++ compiler or ninja')
+def test_cut_library_is_compiled_again(monkeypatch, tmp_path):
+    """As a kill leaves it, beside torch's lock, which nobody would free."""
+    monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
+    source = tmp_path / 'empty.cpp'
+    source.write_text('extern "C" int dsym_test_of_build() { return 7; }')
+    monkeypatch.setattr(build, 'SOURCES', [source])
+    name = build._build_name()
+    folder = tmp_path / name
+    folder.mkdir()
+    library = folder / f'{name}.so'
+    library.write_bytes(b'\x7fELF')
+    (folder / 'lock').touch()
+    load = build.load_ops.__wrapped__
+    assert load()
+    assert ctypes.CDLL(str(library)).dsym_test_of_build() == 7
+    written = library.stat().st_mtime_ns
+    assert load()
+    assert library.stat().st_mtime_ns == written
+
+
+def test_reason_is_the_compilers(monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
+    source = tmp_path / 'wrong.cpp'
+    source.write_text('int nothing = undeclared;')
+    monkeypatch.setattr(build, 'SOURCES', [source])
+    said = []
+    monkeypatch.setattr(
+        build, 'print_log', lambda text, **kwargs: said.append(text)
+    )
+    assert not build.load_ops.__wrapped__()
+    assert 'error: ' in said[-1] and 'undeclared' in said[-1]
+    assert len(said[-1].splitlines()) == 1

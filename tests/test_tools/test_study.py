@@ -1,0 +1,166 @@
+"""study.py: a queue of real runs, and tables of records."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_run import write_config
+
+ROOT = Path(__file__).parents[2]
+STUDY = ROOT / 'tools' / 'study.py'
+
+
+def call(*args, cwd):
+    return subprocess.run(
+        [sys.executable, str(STUDY), *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+
+
+def write_study(folder, **changes):
+    """A study of one run of four epochs, each of them saved."""
+    run = dict(
+        name='tiny',
+        config=str(write_config(folder, ROOT / 'configs')),
+        seeds=[3],
+        options={
+            'train_cfg.max_epochs': 4,
+            'default_hooks.checkpoint.interval': 1,
+        },
+    )
+    run.update(changes)
+    study = dict(
+        results=str(folder / 'results'),
+        tests=dict(held_out={'test_dataloader.dataset.seed': 1}),
+        runs=[run],
+    )
+    path = folder / 'study.yaml'
+    path.write_text(yaml.safe_dump(study))
+    return path
+
+
+def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path):
+    path = write_study(tmp_path)
+    command = [sys.executable, str(STUDY), 'run', str(path)]
+    study = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, process_group=0
+    )
+    work = tmp_path / 'work_dirs' / 'studies' / 'study' / 'tiny_seed3'
+    deadline = time.monotonic() + 240
+    while not (work / 'last_checkpoint').exists():
+        assert study.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(study.pid, signal.SIGKILL)
+    study.wait()
+    assert 'begun' in call('status', path, cwd=tmp_path).stdout
+    # as if the kill had come while a checkpoint and its name were written
+    (work / 'last_checkpoint').write_text('')
+    whole = (work / 'epoch_1.pth').read_bytes()
+    (work / 'epoch_99.pth').write_bytes(whole[: len(whole) // 2])
+
+    done = call('run', path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = (work / 'train.log').read_text()
+    assert re.search('resumed epoch: [1-4]', log)
+    record = json.loads((tmp_path / 'results/tiny_seed3.json').read_text())
+    # 8 images in batches of 2, 4 epochs
+    assert (record['epochs'], record['steps'], record['seed']) == (4, 16, 3)
+    assert len(record['losses']) == 4
+    assert record['name'] == 'tiny' and record['trainer'] == 'dsym'
+    assert 0 <= record['metrics']['held_out']['mAP_50'] <= 1
+    assert record['machine']['cores'] == os.cpu_count()
+
+    begin = time.monotonic()
+    again = call('run', path, cwd=tmp_path)
+    assert 'done before' in again.stdout
+    assert time.monotonic() - begin < 60
+    assert (work / 'train.log').read_text() == log
+
+    path = write_study(tmp_path, options={'train_cfg.max_epochs': 3})
+    changed = call('run', path, cwd=tmp_path)
+    assert changed.returncode == 2
+    assert 'is of another config' in changed.stderr
+    assert len(changed.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(config='nothing.py'), 'there is no config'),
+        (dict(sedes=[1]), "unknown key 'sedes'"),
+        (dict(trainer='mine'), "trainer 'mine' must be one of"),
+        (dict(seeds=[1, 1]), 'two runs are called tiny_seed1'),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, changes, message):
+    done = call('run', write_study(tmp_path, **changes), cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_table__mean_and_sample_deviation(tmp_path):
+    paths = []
+    for seed, value in ((0, 0.70), (1, 0.72), (2, 0.74)):
+        scores = dict.fromkeys(
+            ('mAP_50', 'mAP', 'precision', 'recall', 'f1'), value
+        )
+        for key in ('AP50', 'AP', 'precision', 'recall', 'f1'):
+            scores[f'scratches_{key}'] = value
+        scores['scratches_yolo_AP50'] = 0.1
+        record = dict(
+            name='t', seed=seed, minutes=30 + seed, metrics=dict(test=scores)
+        )
+        paths.append(tmp_path / f'{seed}.json')
+        paths[-1].write_text(json.dumps(record))
+    lines = call('table', *paths, '--classes', cwd=tmp_path).stdout
+    lines = lines.splitlines()
+    # the sample's deviation of 70, 72, 74 is 2
+    assert lines[2] == (
+        '| t | test | 0, 1, 2 | 31 | 72.0 ± 2.0 | 72.0 ± 2.0 | 72.0 ± 2.0 '
+        '| 72.0 ± 2.0 | 72.0 ± 2.0 |'
+    )
+    assert [line for line in lines if line.startswith('| scratches')] == [
+        '| scratches' + ' | 72.0 ± 2.0' * 5 + ' |'
+    ]
+
+
+def test_hash_is_the_same_on_another_machine(tmp_path):
+    """The places of nested data sets as well; other overrides change it."""
+    digests = {}
+    for place, seed in (('a', 3), ('b', 3), ('b', 4)):
+        path = write_study(
+            tmp_path,
+            config=str(
+                ROOT / 'configs/baselines/'
+                'soft-teacher_faster-rcnn-r50_1xb16-4.2k_neu-det-semi20.py'
+            ),
+            options={},
+            seeds=[seed],
+        )
+        code = (
+            'import sys; sys.path.insert(0, sys.argv[1])\n'
+            'from pathlib import Path\n'
+            'from studies.plan import load_study\n'
+            'path = Path(sys.argv[2])\n'
+            'print(load_study(path, path.parent, path.parent)[0].hash())\n'
+        )
+        out = subprocess.run(
+            [sys.executable, '-c', code, str(ROOT / 'tools'), str(path)],
+            env={**os.environ, 'NEU_DET_ROOT': f'/{place}'},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        digests[place, seed] = out.splitlines()[-1]
+    assert digests['a', 3] == digests['b', 3] != digests['b', 4]

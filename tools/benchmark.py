@@ -1,0 +1,142 @@
+r"""Time our parts against their peers, in one run, in alternation.
+
+    python tools/benchmark.py detector [--out results.json] [--rounds 5]
+
+``detector``: full training steps, loader to optimizer, of a config of ours,
+of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
+inference of the re-parameterised model with its NMS at batch 1 and 16. The
+figures are ratios: the median over the rounds with its quartiles.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from benchmarks.alternation import alternate, ratios
+from benchmarks.detectors import (
+    InferOfficial,
+    InferToolbox,
+    TrainOfficial,
+    TrainToolbox,
+)
+from mmengine.config import Config
+
+from dsym.provenance import describe_machine, git_commit
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+OURS = CONFIGS / 'yolov9' / 'yolov9-t_1xb16-200e_steel-synth.py'
+# The official code has no Muon: AdamW, the cheaper one, is its optimizer here.
+ADAMW = {
+    'optim_wrapper.optimizer': dict(
+        _delete_=True,
+        type='AdamW',
+        lr=2e-3,
+        betas=(0.937, 0.999),
+        weight_decay=0.01,
+        fused=True,
+    )
+}
+YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('what', choices=['detector'])
+    parser.add_argument('--config', default=str(OURS))
+    parser.add_argument('--yolov8', default=str(YOLOV8))
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--steps', type=int, default=8, help='a turn')
+    parser.add_argument('--only', choices=['train', 'infer'])
+    parser.add_argument('--out', type=Path, help='JSON of the results')
+    return parser.parse_args()
+
+
+def compare(
+    title: str, contenders: Dict[str, Any], images: int, args
+) -> Dict[str, Any]:
+    """Time contenders, the first of which is ours, and print a table."""
+    print(f'\n{title}', flush=True)
+    turns = alternate(contenders, args.rounds, args.steps)
+    ours = next(iter(turns))
+    rows = {}
+    for name, turn in turns.items():
+        best = min(turn.seconds)
+        rows[name] = dict(
+            images_per_second=images / best,
+            peak_mib=turn.peak_mib,
+            **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
+        )
+        row = rows[name]
+        print(
+            f'{name:32s} {row["images_per_second"]:7.1f} img/s '
+            f'{turn.peak_mib:6.0f} MiB | ours is '
+            f'{row["ours_speed_up"]:.2f}x as fast '
+            f'({row["ours_low"]:.2f}-{row["ours_high"]:.2f}), '
+            f'{row["ours_memory"]:.2f}x the memory',
+            flush=True,
+        )
+    return rows
+
+
+def detector(args: argparse.Namespace) -> Dict[str, Any]:
+    """Compare detectors."""
+    results = {}
+    if args.only != 'infer':
+        batch = Config.fromfile(args.config).train_dataloader.batch_size
+        results['train'] = compare(
+            f'training step, batch {batch}, 224 px',
+            {
+                'ours': TrainToolbox(args.config),
+                'official yolov9-t': TrainOfficial(args.config, ADAMW),
+                'official, our order and bf16': TrainOfficial(
+                    args.config, ADAMW, fast=True
+                ),
+                'mmyolo yolov8-n': TrainToolbox(args.yolov8),
+            },
+            batch,
+            args,
+        )
+    if args.only != 'train':
+        for batch in (1, 16):
+            results[f'infer_{batch}'] = compare(
+                f'inference, batch {batch}, 224 px',
+                {
+                    'ours': InferToolbox(args.config, batch),
+                    'ours, bf16': InferToolbox(args.config, batch, bf16=True),
+                    'official gelan-t, fused': InferOfficial('t', batch),
+                    'mmyolo yolov8-n': InferToolbox(args.yolov8, batch),
+                },
+                batch,
+                args,
+            )
+    return results
+
+
+def main() -> None:
+    """Run a benchmark and write its JSON."""
+    args = parse_args()
+    results = dict(
+        benchmark=args.what,
+        rounds=args.rounds,
+        steps=args.steps,
+        commit=git_commit(),
+        machine=describe_machine(),
+        torch=torch.__version__,
+        threads=torch.get_num_threads(),
+        load=os.getloadavg()[0],
+        results=dict(detector=detector)[args.what](args),
+    )
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(results, indent=2) + '\n')
+        print(args.out)
+
+
+if __name__ == '__main__':
+    main()

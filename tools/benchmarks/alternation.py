@@ -1,0 +1,163 @@
+"""Contenders in processes of their own, timed in turns.
+
+Absolute times on a shared machine are noise. Each contender lives in its own
+process, so that memory is its own; they work one at a time, in alternation,
+and every round gives one ratio to the peer. The others wait without a thread
+running.
+"""
+
+import multiprocessing
+import resource
+import statistics
+import time
+from multiprocessing.connection import Connection
+from typing import Callable, Dict, List, NamedTuple
+
+# Steps of a turn that are not timed: caches and the loader's queue, which
+# filled while the others ran, are the same for all after them.
+WARM_STEPS = 2
+# For the loader's workers to fill their queues and fall silent.
+SETTLE_SECONDS = 1.0
+
+
+class Gate:
+    """What a contender calls after each step; it blocks between turns.
+
+    Args:
+        pipe (Connection): End of the parent's pipe.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+        self.left = 0
+        self.times: List[float] = []
+        self.last = 0.0
+
+    def __call__(self) -> None:
+        """End one step and, at the end of a turn, wait for the next one."""
+        now = time.perf_counter()
+        self.times.append(now - self.last)
+        if self.left:
+            self.left -= 1
+        if not self.left:
+            self.wait()
+        self.last = time.perf_counter()
+
+    def wait(self) -> None:
+        """Report the turn that ended and wait for the order of the next.
+
+        Raises:
+            SystemExit: When the parent has seen enough.
+        """
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.pipe.send((self.times, peak))
+        steps = self.pipe.recv()
+        if steps is None:
+            raise SystemExit(0)
+        self.times, self.left = [], steps
+
+
+class Turns(NamedTuple):
+    """What was measured of one contender.
+
+    Attributes:
+        seconds (list[float]): Median step of each round.
+        peak_mib (float): Highest resident memory of its process, in MiB.
+    """
+
+    seconds: List[float]
+    peak_mib: float
+
+
+def _work(contender: Callable, pipe: Connection) -> None:
+    try:
+        contender(Gate(pipe))
+    except SystemExit:
+        pass
+    except Exception as error:
+        pipe.send(error)
+        raise
+
+
+def alternate(
+    contenders: Dict[str, Callable[[Gate], None]],
+    rounds: int,
+    steps: int,
+    say: Callable[[str], None] = print,
+) -> Dict[str, Turns]:
+    """Run contenders in turns.
+
+    Args:
+        contenders (dict): By name, a picklable function that runs steps for
+            ever and calls the gate after each of them.
+        rounds (int): Turns of each.
+        steps (int): Timed steps a turn.
+        say (callable): Prints progress. Defaults to ``print``.
+
+    Returns:
+        dict[str, Turns]: By name.
+
+    Raises:
+        RuntimeError: If a contender fails.
+    """
+    context = multiprocessing.get_context('spawn')
+    pipes, processes = {}, []
+
+    def answer(name: str):
+        try:
+            got = pipes[name].recv()
+        except EOFError:
+            got = 'its process ended'
+        if not isinstance(got, tuple):
+            raise RuntimeError(f'{name}: {got}')
+        return got
+
+    try:
+        for name, contender in contenders.items():
+            pipes[name], end = context.Pipe()
+            process = context.Process(target=_work, args=(contender, end))
+            process.start()
+            end.close()
+            processes.append(process)
+            answer(name)  # its first step: it is set up
+            say(f'{name}: ready')
+        seconds: Dict[str, List[float]] = {name: [] for name in contenders}
+        peaks: Dict[str, float] = {}
+        begin = time.monotonic()
+        for number in range(rounds):
+            for name in contenders:
+                time.sleep(SETTLE_SECONDS)
+                pipes[name].send(WARM_STEPS + steps)
+                times, peaks[name] = answer(name)
+                seconds[name].append(statistics.median(times[WARM_STEPS:]))
+            minutes = (time.monotonic() - begin) / 60
+            left = minutes / (number + 1) * (rounds - number - 1)
+            say(f'round {number + 1}/{rounds}, {left:.1f} min left')
+        for pipe in pipes.values():
+            pipe.send(None)
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+    return {name: Turns(seconds[name], peaks[name]) for name in contenders}
+
+
+def ratios(ours: Turns, peer: Turns) -> Dict[str, float]:
+    """Compare speeds round by round.
+
+    Returns:
+        dict[str, float]: ``speed_up``, the median over the rounds of the
+        peer's time over ours, its quartiles ``low`` and ``high``, and
+        ``memory``, our peak over the peer's.
+    """
+    each = sorted(p / o for o, p in zip(ours.seconds, peer.seconds))
+    if len(each) > 1:
+        low, _, high = statistics.quantiles(each, n=4, method='inclusive')
+    else:
+        low = high = each[0]
+    return dict(
+        speed_up=statistics.median(each),
+        low=low,
+        high=high,
+        memory=ours.peak_mib / peer.peak_mib,
+    )

@@ -1,0 +1,181 @@
+"""Training steps and inference of detectors, as contenders."""
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from peers.official_training import OfficialTraining
+from peers.official_yolov9 import import_official
+
+import dsym  # noqa: F401  registers its classes
+
+from .alternation import Gate
+
+
+def load_config(path: str, options: Dict[str, Any]) -> Config:
+    """Load a config that trains without end and saves nothing."""
+    config = Config.fromfile(path)
+    config.merge_from_dict(options)
+    config.work_dir = tempfile.mkdtemp(prefix='dsym-benchmark-')
+    config.default_hooks.update(checkpoint=None)
+    for name in ('val', 'test'):
+        for part in ('dataloader', 'evaluator', 'cfg'):
+            config[f'{name}_{part}'] = None
+    config.train_cfg.val_interval = 10**6
+    config.log_level = 'WARNING'
+    return config
+
+
+class GateHook(Hook):
+    """Stop after each training step until the next turn.
+
+    Args:
+        gate (Gate): What is called.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def after_train_iter(self, *args, **kwargs) -> None:
+        """Call the gate."""
+        self.gate()
+
+
+@dataclass
+class Training:
+    """Training of a config until the gate says stop.
+
+    Attributes:
+        config (str): Path of our config.
+        options (dict): Its overrides.
+    """
+
+    config: str
+    options: Dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, gate: Gate) -> None:
+        """Train."""
+        self.train(load_config(self.config, self.options), gate)
+
+    def train(self, config: Config, gate: Gate) -> None:
+        """Train and call the gate after each step."""
+        raise NotImplementedError
+
+
+class TrainToolbox(Training):
+    """Training by MMEngine's own runner, hooks included."""
+
+    def train(self, config: Config, gate: Gate) -> None:
+        """Train by the runner."""
+        runner = Runner.from_cfg(config)
+        runner.register_hook(GateHook(gate))
+        runner.train()
+
+
+@dataclass
+class TrainOfficial(Training):
+    """Training by the official code on the same config's data and plan.
+
+    Attributes:
+        fast (bool): With our channels-last order and bfloat16.
+    """
+
+    fast: bool = False
+
+    def train(self, config: Config, gate: Gate) -> None:
+        """Train by the official code."""
+        run = OfficialTraining(config, Path(config.work_dir), self.fast)
+        for epoch in range(run.plan['epochs']):
+            run.run_epoch(epoch, gate)
+
+
+@dataclass
+class InferToolbox:
+    """Boxes of a re-parameterised, fused model of a config, with its NMS.
+
+    Attributes:
+        config (str): Path of the config.
+        batch_size (int): Images a call.
+        size (int): Their width and height. Defaults to 224.
+        bf16 (bool): Autocast to bfloat16. Defaults to False.
+    """
+
+    config: str
+    batch_size: int
+    size: int = 224
+    bf16: bool = False
+
+    @torch.inference_mode()
+    def __call__(self, gate: Gate) -> None:
+        """Predict until the gate says stop."""
+        from mmyolo.utils import switch_to_deploy  # importable after dsym
+
+        config = load_config(self.config, {})
+        init_default_scope(config.default_scope)
+        model = MODELS.build(config.model)
+        model.init_weights()
+        model.eval()
+        switch_to_deploy(model)
+        model = fuse_conv_bn(model).to(memory_format=torch.channels_last)
+        images = torch.rand(self.batch_size, 3, self.size, self.size)
+        images = images.to(memory_format=torch.channels_last)
+        shape = (self.size, self.size)
+        meta = dict(
+            batch_input_shape=shape,
+            img_shape=shape,
+            ori_shape=shape,
+            scale_factor=(1.0, 1.0),
+        )
+        samples = [DetDataSample(metainfo=meta) for _ in images]
+        while True:
+            with torch.autocast('cpu', torch.bfloat16, enabled=self.bf16):
+                model.predict(images, samples)
+            gate()
+
+
+@dataclass
+class InferOfficial:
+    """Boxes of the official code's fused inference graph, with its NMS.
+
+    Attributes:
+        arch (str): Size: t, s, m, c or e.
+        batch_size (int): Images a call.
+        size (int): Their width and height. Defaults to 224.
+        num_classes (int): Defaults to 6.
+    """
+
+    arch: str
+    batch_size: int
+    size: int = 224
+    num_classes: int = 6
+
+    @torch.inference_mode()
+    def __call__(self, gate: Gate) -> None:
+        """Predict until the gate says stop."""
+        root = import_official()
+        from models.yolo import Model
+        from utils.general import non_max_suppression
+
+        graph = root / 'models' / 'detect' / f'gelan-{self.arch}.yaml'
+        model = Model(str(graph), ch=3, nc=self.num_classes).eval().fuse()
+        images = torch.rand(self.batch_size, 3, self.size, self.size)
+        while True:
+            predictions = model(images)
+            non_max_suppression(
+                predictions,
+                conf_thres=0.001,
+                iou_thres=0.7,
+                multi_label=True,
+                max_det=300,
+            )
+            gate()

@@ -1,0 +1,1 @@
+"""Code of others that ours is measured against."""

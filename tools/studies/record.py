@@ -1,0 +1,93 @@
+"""One JSON of a finished run, out of its work_dir."""
+
+import statistics
+from pathlib import Path
+from typing import Any, Dict, List
+
+from dsym.provenance import describe_machine
+from dsym.visualization import load_json, read_scalars
+
+from .plan import Run
+from .resume import write_json
+
+
+def newest(folder: Path, pattern: str) -> Path:
+    """Find the newest matching file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    files = sorted(folder.glob(pattern))
+    if not files:
+        raise FileNotFoundError(f'{folder}: no {pattern}; evaluate again')
+    return files[-1]
+
+
+def training_figures(run: Run) -> Dict[str, Any]:
+    """Epochs, steps, minutes and losses of the training loop.
+
+    Minutes are the median step's time of each epoch's log, over all sessions
+    of a resumed run, times the steps: a pause or a busy neighbour for a while
+    does not count, evaluation and start-up do not either.
+    """
+    if run.trainer == 'official':
+        plan = load_json(run.work_dir / 'official.json')
+        return dict(
+            epochs=plan['epochs'],
+            steps=plan['steps'],
+            minutes=round(plan['minutes'], 1),
+        )
+    steps = [row for row in read_scalars(run.work_dir) if 'loss' in row]
+    seconds = statistics.median(row['time'] for row in steps)
+    return dict(
+        epochs=steps[-1]['epoch'],
+        steps=steps[-1]['step'],
+        minutes=round(seconds * steps[-1]['step'] / 60, 1),
+        # of the last logged steps of each epoch, the first epoch's first
+        losses=[round(loss, 1) for loss in epoch_losses(steps)],
+    )
+
+
+def epoch_losses(steps: List[Dict[str, Any]]) -> List[float]:
+    """The loss that was logged last in each epoch."""
+    last = {row['epoch']: row['loss'] for row in steps}
+    return [last[epoch] for epoch in sorted(last)]
+
+
+def evaluation_figures(test_dir: Path) -> Dict[str, float]:
+    """The metric's figures of one evaluation, without its prefix."""
+    scores = load_json(newest(test_dir, '[0-9]*/[0-9]*.json'))
+    return {
+        key.split('/', 1)[1]: round(value, 4)
+        for key, value in scores.items()
+        if key.startswith('defect/')
+    }
+
+
+def write_record(run: Run, started: Dict[str, Any]) -> None:
+    """Write a run's JSON, whole or not at all.
+
+    Args:
+        run (Run): A run whose training and evaluations are finished.
+        started (dict): What was noted when it began: ``config_hash`` and
+            ``commit``.
+    """
+    config = run.load_config()
+    result = dict(
+        name=run.name,
+        config=run.config.stem,
+        options=run.options,
+        trainer=run.trainer,
+        **started,
+        seed=run.seed,
+        train_split=config.train_dataloader.dataset.get('split'),
+        **training_figures(run),
+        machine=describe_machine(),
+        note=run.note,
+        metrics={
+            name: evaluation_figures(run.work_dir / f'test_{name}')
+            for name in run.tests
+        },
+    )
+    run.record.parent.mkdir(parents=True, exist_ok=True)
+    write_json(run.record, result)

@@ -1,0 +1,252 @@
+r"""Train and evaluate a list of configs, one after the other.
+
+    python tools/study.py run configs/studies/supervised.yaml
+    python tools/study.py status configs/studies/supervised.yaml
+    python tools/study.py table results/*.json [--classes]
+
+A study is a YAML: its ``runs`` name a config, overrides and seeds, its
+``tests`` what every run is evaluated on. Each run leaves one JSON with config
+hash, commit, seed, minutes, machine and metrics in the folder ``results``. A
+run that has its JSON is skipped; one that was killed, at whatever moment, goes
+on from its last checkpoint when the same command is given again.
+"""
+
+import argparse
+import fcntl
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+from studies.plan import Run, load_study
+from studies.record import write_record
+from studies.resume import (
+    last_checkpoint,
+    mend_last_checkpoint,
+    write_json,
+)
+from studies.table import markdown
+from toolbox_script import stop
+
+from dsym.provenance import git_commit
+from dsym.visualization import load_json
+
+TOOLS = Path(__file__).resolve().parent
+ROOT = TOOLS.parent
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name in ('run', 'status'):
+        command = commands.add_parser(name)
+        command.add_argument('study', type=Path)
+        command.add_argument(
+            '--work-dirs', type=Path, default=Path('work_dirs') / 'studies'
+        )
+        command.add_argument(
+            '--root', type=Path, default=ROOT, help='of the paths in the study'
+        )
+        command.add_argument('--only', help='runs whose name contains this')
+    table = commands.add_parser('table')
+    table.add_argument('records', nargs='+', type=Path)
+    table.add_argument('--classes', action='store_true')
+    return parser.parse_args()
+
+
+def as_options(options: Dict[str, Any]) -> List[str]:
+    """Spell overrides as ``--cfg-options`` takes them."""
+    if not options:
+        return []
+    spelled = [
+        f'{key}={json.dumps(value) if isinstance(value, list) else value}'
+        for key, value in options.items()
+    ]
+    return ['--cfg-options', *spelled]
+
+
+class Worker:
+    """Does a run's steps, each of them once.
+
+    Args:
+        run (Run): What to do.
+        lock_fd (int): File descriptor of the run's lock. Children inherit it:
+            a training that outlives a killed study keeps its run.
+    """
+
+    def __init__(self, run: Run, lock_fd: int) -> None:
+        self.run = run
+        self.lock_fd = lock_fd
+
+    def call(self, tool: str, *arguments: str) -> None:
+        """Run a tool; its failure ends the study with one line."""
+        command = [sys.executable, str(TOOLS / tool), *arguments]
+        print(f'[study] $ {shlex.join(command)}', flush=True)
+        log = self.run.work_dir / f'{Path(tool).stem}.log'
+        with log.open('a') as output:
+            code = subprocess.run(
+                command,
+                pass_fds=[self.lock_fd],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            ).returncode
+        if code:
+            lines = log.read_text(errors='replace').strip().splitlines()
+            stop(
+                f'{self.run.id}: {tool} ended with status {code}: '
+                f'{lines[-1] if lines else ""} (log: {log}); the same command '
+                'goes on from here'
+            )
+
+    def once(self, step: str, action) -> None:
+        """Do a step unless it was finished before."""
+        stamp = self.run.work_dir / f'.{step}-done'
+        if stamp.exists():
+            return
+        start = time.monotonic()
+        action()
+        stamp.touch()
+        minutes = (time.monotonic() - start) / 60
+        print(f'[study] {self.run.id}: {step}, {minutes:.1f} min', flush=True)
+
+    def train(self) -> None:
+        """Train to the last epoch, from the last checkpoint on."""
+        run, folder = self.run, str(self.run.work_dir)
+        options = as_options(run.all_options)
+        if run.trainer == 'official':
+            tool = 'train_official_yolov9.py'
+            self.call(
+                tool, str(run.config), '--work-dir', folder, '--seed',
+                str(run.seed), *options,
+            )  # fmt: skip
+            self.call(
+                'model_converters/yolov9_to_dsym.py',
+                str(run.work_dir / 'official.pt'),
+                str(run.work_dir / 'converted.pth'),
+            )
+        else:
+            mend_last_checkpoint(run.work_dir)
+            self.call(
+                'train.py', str(run.config), '--work-dir', folder, '--resume',
+                *options,
+            )  # fmt: skip
+
+    def checkpoint(self) -> str:
+        """The trained weights."""
+        if self.run.trainer == 'official':
+            return str(self.run.work_dir / 'converted.pth')
+        return str(last_checkpoint(self.run.work_dir))
+
+    def test(self, name: str) -> None:
+        """Evaluate the last checkpoint."""
+        folder = self.run.work_dir / f'test_{name}'
+        options = {
+            **self.run.all_options,
+            **self.run.tests[name],
+            'test_evaluator.outfile_prefix': folder / 'result',
+            'test_evaluator.save_predictions': True,
+        }
+        self.call(
+            'test.py', str(self.run.config), self.checkpoint(), '--work-dir',
+            str(folder), *as_options(options),
+        )  # fmt: skip
+
+    def work(self) -> None:
+        """Train, evaluate and record."""
+        run = self.run
+        note = run.work_dir / 'started.json'
+        digest = run.hash()
+        if note.exists():
+            started = load_json(note)
+            if started['config_hash'] != digest:
+                stop(
+                    f'{run.id} was begun with another config '
+                    f'({started["config_hash"]}, now {digest}): rename the '
+                    f'run or remove {run.work_dir}'
+                )
+        else:
+            started = dict(config_hash=digest, commit=git_commit())
+            write_json(note, started)
+        self.once('train', self.train)
+        for name in run.tests:
+            self.once(f'test_{name}', lambda name=name: self.test(name))
+        write_record(run, started)
+        print(f'[study] {run.id}: {run.record}', flush=True)
+
+
+def is_recorded(run: Run) -> bool:
+    """Whether a run has its JSON, of this very config."""
+    if not run.record.exists():
+        return False
+    recorded, now = load_json(run.record)['config_hash'], run.hash()
+    if recorded != now:
+        stop(
+            f'{run.record} is of another config ({recorded}, now {now}): '
+            'rename the run or remove the file'
+        )
+    return True
+
+
+def run_study(args: argparse.Namespace) -> None:
+    """Do the runs that are not recorded yet."""
+    runs = load_study(args.study, args.root, args.work_dirs.resolve())
+    runs = [run for run in runs if (args.only or '') in run.id]
+    for number, run in enumerate(runs, 1):
+        if is_recorded(run):
+            print(f'[study] {number}/{len(runs)} {run.id}: done before')
+            continue
+        print(f'[study] {number}/{len(runs)} {run.id}', flush=True)
+        run.work_dir.mkdir(parents=True, exist_ok=True)
+        with (run.work_dir / '.lock').open('w') as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stop(
+                    f'{run.work_dir} is in use: another study, or a training '
+                    'that survived it, works there; wait for it or end it'
+                )
+            Worker(run, lock.fileno()).work()
+
+
+def show_status(args: argparse.Namespace) -> None:
+    """Say which runs are recorded and how far the others are."""
+    for run in load_study(args.study, args.root, args.work_dirs.resolve()):
+        if args.only and args.only not in run.id:
+            continue
+        if is_recorded(run):
+            state = f'recorded in {run.record}'
+        elif run.work_dir.exists():
+            last = last_checkpoint(run.work_dir)
+            state = f'begun, {last.stem if last else "no epoch"}'
+        else:
+            state = 'to do'
+        print(f'{run.id}: {state}')
+
+
+def main() -> None:
+    """Run one of the commands."""
+    args = parse_args()
+    try:
+        if args.command == 'run':
+            run_study(args)
+        elif args.command == 'status':
+            show_status(args)
+        else:
+            records = [load_json(path) for path in args.records]
+            print(markdown(records, args.classes))
+    except (FileNotFoundError, ValueError) as error:
+        stop(str(error))
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop('interrupted; the same command goes on from here.')
