@@ -1,11 +1,17 @@
 r"""Time our parts against their peers, in one run, in alternation.
 
     python tools/benchmark.py detector [--out results.json] [--rounds 5]
+    python tools/benchmark.py scan
+    python tools/benchmark.py head
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
-inference of the re-parameterised model with its NMS at batch 1 and 16. The
-figures are ratios: the median over the rounds with its quartiles.
+inference of the re-parameterised model with its NMS at batch 1 and 16.
+``scan``: our selective scans against mamba-ssm's ``selective_scan_ref``, forward
+and backward; and the C++ forward against the time that its bytes and its
+exponentials need on this machine. ``head``: a detector with MambaHead against
+the same one without. The figures are ratios: the median over the rounds with
+its quartiles.
 """
 
 import argparse
@@ -22,6 +28,7 @@ from benchmarks.detectors import (
     TrainOfficial,
     TrainToolbox,
 )
+from benchmarks.scans import Copy, Exponentials, Operator, Scan, Shape
 from mmengine.config import Config
 
 from dsym.provenance import describe_machine, git_commit
@@ -39,6 +46,15 @@ ADAMW = {
         fused=True,
     )
 }
+MAMBA = {
+    'model.bbox_head.type': 'MambaHead',
+    'model.bbox_head.head_module.type': 'MambaHeadModule',
+}
+SCANS = [
+    Shape(batch=16, channels=d, length=length)
+    for length in (784, 6400)  # P3 of 224 and of 640 px
+    for d in (64, 128)
+]
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
 
 
@@ -47,7 +63,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('what', choices=['detector'])
+    parser.add_argument('what', choices=list(BENCHMARKS))
     parser.add_argument('--config', default=str(OURS))
     parser.add_argument('--yolov8', default=str(YOLOV8))
     parser.add_argument('--rounds', type=int, default=5)
@@ -118,6 +134,64 @@ def detector(args: argparse.Namespace) -> Dict[str, Any]:
     return results
 
 
+def scan(args: argparse.Namespace) -> Dict[str, Any]:
+    """Compare selective scans."""
+    results = {}
+    for shape in SCANS:
+        name = f'D{shape.channels}_L{shape.length}'
+        results[f'train_{name}'] = compare(
+            f'forward and backward, {shape}',
+            {
+                'C++': Scan('cpp', shape),
+                'PyTorch': Scan('torch', shape),
+                'mamba-ssm reference': Scan('reference', shape),
+            },
+            shape.batch,
+            args,
+        )
+        results[f'bound_{name}'] = compare(
+            f'forward, {shape}',
+            {
+                'C++': Operator(shape),
+                'its bytes, copied': Copy(shape),
+                'its exponentials': Exponentials(shape),
+            },
+            shape.batch,
+            args,
+        )
+    return results
+
+
+def head(args: argparse.Namespace) -> Dict[str, Any]:
+    """Compare a detector with and without scans in its head."""
+    results = {}
+    if args.only != 'infer':
+        batch = Config.fromfile(args.config).train_dataloader.batch_size
+        results['train'] = compare(
+            f'training step, batch {batch}, 224 px',
+            {
+                'MambaHead': TrainToolbox(args.config, MAMBA),
+                'plain head': TrainToolbox(args.config),
+            },
+            batch,
+            args,
+        )
+    if args.only != 'train':
+        results['infer_1'] = compare(
+            'inference, batch 1, 640 px',
+            {
+                'MambaHead': InferToolbox(args.config, 1, 640, options=MAMBA),
+                'plain head': InferToolbox(args.config, 1, 640),
+            },
+            1,
+            args,
+        )
+    return results
+
+
+BENCHMARKS = dict(detector=detector, scan=scan, head=head)
+
+
 def main() -> None:
     """Run a benchmark and write its JSON."""
     args = parse_args()
@@ -130,7 +204,7 @@ def main() -> None:
         torch=torch.__version__,
         threads=torch.get_num_threads(),
         load=os.getloadavg()[0],
-        results=dict(detector=detector)[args.what](args),
+        results=BENCHMARKS[args.what](args),
     )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

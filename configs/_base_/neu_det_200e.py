@@ -1,5 +1,5 @@
 # What every detector from scratch on NEU-DET shares: data, 224 px pipelines,
-# 200 epochs of MuonAdamW, mosaic off for the last 50, metric and hooks.
+# 200 epochs of MuonAdamW, mosaic off for the last quarter, metric and hooks.
 # Without mosaics the training images are learnt by heart, with them to the end
 # hardly at all (docs/training.md).
 _base_ = [
@@ -12,6 +12,6 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(
         type='CloseMosaicHook',
-        num_last_epochs=50,
+        num_last_epochs=0.25,
         switch_pipeline=_base_.train_pipeline_stage2),
 ]

@@ -44,6 +44,7 @@ augment = [
 ]
 sup_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='CenterBrightness'),
     dict(type='LoadAnnotations', with_bbox=True),
     *resize_and_flip,
     augment[0],
@@ -52,6 +53,7 @@ sup_pipeline = [
 ]
 unsup_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='CenterBrightness'),
     dict(type='LoadEmptyAnnotations'),
     dict(
         type='MultiBranch',

@@ -3,7 +3,3 @@ _base_ = './yolov9-t_1xb16-200e_neu-det-labeled20.py'
 
 train_dataloader = dict(dataset=dict(split='labeled_40'))
 train_cfg = dict(max_epochs=100)  # 64,800 images
-custom_hooks = [
-    *_base_.custom_hooks[:-1],
-    dict(_base_.custom_hooks[-1], num_last_epochs=25),
-]

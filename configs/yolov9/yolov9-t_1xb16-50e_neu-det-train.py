@@ -3,7 +3,3 @@ _base_ = './yolov9-t_1xb16-200e_neu-det-labeled20.py'
 
 train_dataloader = dict(dataset=dict(split='train'))
 train_cfg = dict(max_epochs=50)  # of 1,620 images: 81,000
-custom_hooks = [
-    *_base_.custom_hooks[:-1],
-    dict(_base_.custom_hooks[-1], num_last_epochs=12),
-]

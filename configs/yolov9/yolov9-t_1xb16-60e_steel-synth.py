@@ -9,8 +9,8 @@ _base_ = './yolov9-t_1xb16-200e_steel-synth.py'
 size = dict(scale=(128, 128))
 train_pipeline = [
     *_base_.pre_transform,
-    dict(_base_.train_pipeline_stage2[2], **size),
-    *_base_.color_and_flip,
+    dict(_base_.resize, **size),
+    *_base_.flip_and_pack,
 ]
 test_pipeline = [
     dict(t, **size) if 'scale' in t else t for t in _base_.test_pipeline

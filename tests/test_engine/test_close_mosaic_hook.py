@@ -87,8 +87,9 @@ def train(folder, max_epochs, last, workers):
 
 @pytest.mark.usefixtures('_registered')
 @pytest.mark.parametrize('workers', [0, 1])
-def test_last_epochs(tmp_path, workers):
-    marks = train(tmp_path, max_epochs=5, last=2, workers=workers)
+@pytest.mark.parametrize('last', [2, 0.4])  # 0.4 of 5 epochs
+def test_last_epochs(tmp_path, workers, last):
+    marks = train(tmp_path, max_epochs=5, last=last, workers=workers)
     assert marks == [(e, 1 if e < 3 else 2) for e in range(5) for _ in 'ab']
 
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mamba_ssm_reference import find_mamba_ssm
+
 from dsym.errors import InputError
 from dsym.models.layers import selective_scan
 from dsym.ops import load_ops
@@ -96,6 +98,35 @@ def test_values_and_gradients(shape, backend):
     expected.backward(dy.double())
     for name in NAMES:
         assert_close(ours[name].grad, exact[name].grad, 1e-4)
+
+
+@pytest.fixture(scope='module')
+def mamba_ssm():
+    """The package itself, whose reference functions run on a CPU."""
+    module = find_mamba_ssm()
+    if module is None:
+        pytest.skip('the test-only peer mamba-ssm is not installed')
+    return module
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('shape', SHAPES)
+def test_values_and_gradients_of_mamba_ssm(shape, backend, mamba_ssm):
+    ours, theirs = inputs(**shape), inputs(**shape)
+    y, last = selective_scan(
+        **ours, delta_softplus=True, return_last_state=True, backend=backend
+    )
+    scan = mamba_ssm.ops.selective_scan_interface.selective_scan_ref
+    expected, state = scan(
+        **theirs, delta_softplus=True, return_last_state=True
+    )
+    assert_close(y, expected, 1e-5)
+    assert_close(last, state, 1e-5)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy)
+    for name in NAMES:
+        assert_close(ours[name].grad, theirs[name].grad, 1e-4)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

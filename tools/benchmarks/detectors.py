@@ -108,19 +108,21 @@ class InferToolbox:
         batch_size (int): Images a call.
         size (int): Their width and height. Defaults to 224.
         bf16 (bool): Autocast to bfloat16. Defaults to False.
+        options (dict): Overrides of the config.
     """
 
     config: str
     batch_size: int
     size: int = 224
     bf16: bool = False
+    options: Dict[str, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
     def __call__(self, gate: Gate) -> None:
         """Predict until the gate says stop."""
         from mmyolo.utils import switch_to_deploy  # importable after dsym
 
-        config = load_config(self.config, {})
+        config = load_config(self.config, self.options)
         init_default_scope(config.default_scope)
         model = MODELS.build(config.model)
         model.init_weights()

@@ -102,16 +102,16 @@ class Installer:
                 'from here.'
             )
 
-    def pip(self, *arguments: str) -> None:
+    def pip(self, *arguments: str, **kwargs) -> None:
         """Call pip of the environment."""
         self.run(
             self.python, '-m', 'pip', '--disable-pip-version-check',
-            *arguments,
+            *arguments, **kwargs,
         )  # fmt: skip
 
-    def install(self, *arguments: str) -> None:
+    def install(self, *arguments: str, **kwargs) -> None:
         """Install pinned packages."""
-        self.pip('install', '-q', '-c', str(LOCK), *arguments)
+        self.pip('install', '-q', '-c', str(LOCK), *arguments, **kwargs)
 
     def create(self) -> None:
         """Create the empty environment; an unfinished one is thrown away."""
@@ -237,7 +237,14 @@ class Installer:
         files = ('mminstall', 'runtime', 'tests')
         for name in files:
             self.install('-r', str(REQUIREMENTS / f'{name}.txt'))
-        self.install('--no-deps', '-r', str(REQUIREMENTS / 'peers.txt'))
+        # mamba-ssm's set-up would download or compile its CUDA extension; its
+        # reference functions are all that is asked of it.
+        plain = {'MAMBA_FORCE_BUILD': 'TRUE', 'MAMBA_SKIP_CUDA_BUILD': 'TRUE'}
+        self.install(
+            '--no-deps', '--no-build-isolation',
+            '-r', str(REQUIREMENTS / 'peers.txt'),
+            env={**os.environ, **plain},
+        )  # fmt: skip
         # opencv-python links libGL and X11, which servers lack; its headless
         # build has the same functions but windows, and the same files.
         command = [self.python, '-c', 'import cv2']

@@ -12,6 +12,7 @@ from torch import nn
 
 import dsym  # noqa: F401  makes mmyolo importable and registers the data sets
 from dsym.engine.bf16_optim_wrapper import has_bf16_units
+from dsym.engine.close_mosaic_hook import count_last_epochs
 from dsym.errors import InputError
 
 from .official_yolov9 import import_official
@@ -75,7 +76,7 @@ def schedule(config: Config) -> Dict[str, Any]:
     return dict(
         epochs=config.train_cfg.max_epochs,
         close_mosaic=sum(
-            hook.num_last_epochs
+            count_last_epochs(hook.num_last_epochs, config.train_cfg.max_epochs)
             for hook in config.custom_hooks
             if hook.type == 'CloseMosaicHook'
         ),

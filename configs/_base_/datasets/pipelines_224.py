@@ -2,14 +2,22 @@
 img_scale = (224, 224)  # (width, height)
 
 # A worker decodes an image once; a mosaic alone asks for four of them.
+# Light differs more than defects do: every image gets the same mean, and in
+# training a contrast of its own (docs/training.md). Hue means nothing in grey.
 pre_transform = [
     dict(type='LoadCachedImageFromFile'),
-    dict(type='mmyolo.LoadAnnotations', with_bbox=True)
+    dict(type='mmyolo.LoadAnnotations', with_bbox=True),
+    dict(type='CenterBrightness', contrast=(0.6, 1.4))
 ]
 
+resize = dict(
+    type='mmyolo.LetterResize',
+    scale=img_scale,
+    allow_scale_up=True,
+    pad_val=dict(img=114.0))
+
 # Steel has no up or down: both flips, each on half of the images.
-color_and_flip = [
-    dict(type='mmyolo.YOLOv5HSVRandomAug'),
+flip_and_pack = [
     dict(
         type='mmdet.RandomFlip',
         prob=[0.25, 0.25, 0.25],
@@ -35,17 +43,13 @@ train_pipeline = [
         max_aspect_ratio=100,
         border=(-img_scale[0] // 2, -img_scale[1] // 2),
         border_val=(114, 114, 114)),
-    *color_and_flip
+    *flip_and_pack
 ]
 
 # The last epochs see whole images, as the test does.
 train_pipeline_stage2 = [
     *pre_transform,
-    dict(
-        type='mmyolo.LetterResize',
-        scale=img_scale,
-        allow_scale_up=True,
-        pad_val=dict(img=114.0)),
+    resize,
     dict(
         type='mmyolo.YOLOv5RandomAffine',
         max_rotate_degree=0.0,
@@ -53,16 +57,13 @@ train_pipeline_stage2 = [
         scaling_ratio_range=(0.5, 1.5),
         max_aspect_ratio=100,
         border_val=(114, 114, 114)),
-    *color_and_flip
+    *flip_and_pack
 ]
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='mmyolo.LetterResize',
-        scale=img_scale,
-        allow_scale_up=True,
-        pad_val=dict(img=114.0)),
+    dict(type='CenterBrightness'),
+    resize,
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',

@@ -21,11 +21,11 @@ optim_wrapper = dict(
         fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0))
 
+# The factors of both are multiplied; the second ends with the training.
 param_scheduler = [
     dict(
         type='LinearLR',
         start_factor=0.01,
-        begin=0,
         end=3,
         by_epoch=True,
         convert_to_iter_based=True),
@@ -33,7 +33,6 @@ param_scheduler = [
         type='LinearLR',
         start_factor=1.0,
         end_factor=0.025,
-        begin=3,
         by_epoch=True,
         convert_to_iter_based=True)
 ]

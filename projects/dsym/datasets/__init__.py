@@ -10,13 +10,14 @@ from .neu_det import NEUDETDataset
 from .neu_det_meta import CLASSES, PALETTE
 from .split_lists import published_splits
 from .steel_synth import SteelSynthDataset
-from .transforms import LoadCachedImageFromFile
+from .transforms import CenterBrightness, LoadCachedImageFromFile
 from .verified_coco import VerifiedCocoDataset
 from .verified_images import VerifiedImagesMixin
 from .yolo_txt import YOLOTxtDataset
 
 __all__ = [
     'CLASSES',
+    'CenterBrightness',
     'PALETTE',
     'DatasetError',
     'DefectDataset',

@@ -15,7 +15,9 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     of their own, marked ``is_bias=True`` for :class:`BiasWarmupHook`, and so
     have the weights of hidden layers, marked ``is_hidden=True`` for
     :class:`MuonAdamW`: matrices and convolutions of layers without a bias,
-    because a norm follows. Every parameter of the model is in, whatever its
+    because a norm follows. mamba-ssm's marks hold: ``_no_weight_decay`` for
+    rates and skips, ``_no_reinit`` for the bias of the step sizes, which a
+    bias warm-up would throw out of their range. Every parameter of the model is in, whatever its
     name (mmyolo's constructors take ``weight`` and ``bias`` only).
 
     Args:
@@ -62,8 +64,13 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         merged: Dict[Tuple, Dict[str, Any]] = {}
         for group in params:
             settings = {k: v for k, v in group.items() if k != 'params'}
-            settings['is_bias'] = id(group['params'][0]) in biases
-            settings['is_hidden'] = id(group['params'][0]) in hidden
+            (parameter,) = group['params']
+            if getattr(parameter, '_no_weight_decay', False):
+                settings['weight_decay'] = 0.0
+            settings['is_bias'] = id(parameter) in biases and not getattr(
+                parameter, '_no_reinit', False
+            )
+            settings['is_hidden'] = id(parameter) in hidden
             key = tuple(sorted(settings.items()))
             merged.setdefault(key, dict(settings, params=[]))
             merged[key]['params'] += group['params']

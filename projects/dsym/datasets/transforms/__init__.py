@@ -1,5 +1,6 @@
 """Pipeline transforms."""
 
 from .cached_loading import LoadCachedImageFromFile
+from .center_brightness import CenterBrightness
 
-__all__ = ['LoadCachedImageFromFile']
+__all__ = ['CenterBrightness', 'LoadCachedImageFromFile']

@@ -77,42 +77,62 @@ def _inputs(
     )
 
 
-class ChunkedScan(Function):
-    """``h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t``, ``y_t = C_t h_t``.
+def scan_in_chunks(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
+) -> Tuple[Tensor, Tensor, Tensor]:
+    """Scan forward, in operators that ONNX has as well.
 
     Every chunk is scanned from a state of zero, all of them side by side; the
     chunks' last states are carried on one after the other; a second scan from
     the right states gives the values. Only non-positive sums are
-    exponentiated and nothing is divided by a cumulative product. Memory grows
-    with ``L D (1 + N / CHUNK)``: backward computes the states again.
+    exponentiated and nothing is divided by a cumulative product.
 
-    ``apply(u, delta, A, B, C)`` takes ``u, delta (b, L, D)``, ``A (N, D)``,
-    ``B, C (b, L, groups, N)`` and gives ``y (b, L, D)`` and the last state
-    ``(b, N, D)``, which has no gradient.
+    Args:
+        u (Tensor): ``(b, L, D)``.
+        delta (Tensor): ``(b, L, D)``.
+        A (Tensor): ``(N, D)``.
+        B (Tensor): ``(b, L, groups, N)``.
+        C (Tensor): ``(b, L, groups, N)``.
+
+    Returns:
+        tuple[Tensor]: Values ``(b, L, D)``, the last state ``(b, N, D)`` and
+        the chunks' first states ``(b, chunks, groups, D / groups, N)``.
+    """
+    chunks = _inputs(u, delta, A, B, C)
+    total = chunks.total_decay()
+    state = torch.zeros_like(total)
+    for t in range(CHUNK):
+        state = chunks.step(t, state, chunks.decay(t))
+    starts = [torch.zeros_like(state[:, 0])]
+    for k in range(state.size(1)):
+        starts.append(total[:, k] * starts[-1] + state[:, k])
+    last = starts.pop().flatten(1, 2).transpose(1, 2)
+    first = state = torch.stack(starts, 1)
+    ys = []
+    for t in range(CHUNK):
+        state = chunks.step(t, state, chunks.decay(t))
+        ys.append((state @ chunks.C[:, :, t, ..., None]).flatten(2))
+    y = torch.stack(ys, 2).flatten(1, 2)[:, : u.size(1)]
+    return y, last, first
+
+
+class ChunkedScan(Function):
+    """``h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t``, ``y_t = C_t h_t``.
+
+    :func:`scan_in_chunks` with its gradient. Memory grows with ``L D (1 + N /
+    CHUNK)``: backward computes the states again. ``apply(u, delta, A, B, C)``
+    gives ``y (b, L, D)`` and the last state ``(b, N, D)``, which has no
+    gradient.
     """
 
     @staticmethod
     def forward(
         ctx, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
     ) -> Tuple[Tensor, Tensor]:
-        chunks = _inputs(u, delta, A, B, C)
-        total = chunks.total_decay()
-        state = torch.zeros_like(total)
-        for t in range(CHUNK):
-            state = chunks.step(t, state, chunks.decay(t))
-        starts = torch.empty_like(state)
-        last = torch.zeros_like(state[:, 0])
-        for k in range(state.size(1)):
-            starts[:, k] = last
-            last = total[:, k] * last + state[:, k]
-        state, y = starts, torch.empty_like(chunks.u)
-        for t in range(CHUNK):
-            state = chunks.step(t, state, chunks.decay(t))
-            y[:, :, t] = (state @ chunks.C[:, :, t, ..., None]).squeeze(-1)
+        y, last, starts = scan_in_chunks(u, delta, A, B, C)
         ctx.save_for_backward(u, delta, A, B, C, starts)
-        last = last.flatten(1, 2).transpose(1, 2)
         ctx.mark_non_differentiable(last)
-        return y.flatten(3).flatten(1, 2)[:, : u.size(1)], last
+        return y, last
 
     @staticmethod
     @once_differentiable

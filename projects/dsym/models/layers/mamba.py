@@ -65,8 +65,10 @@ class Mamba(nn.Module):
         self.dt_proj = nn.Linear(self.dt_rank, self.d_inner)
         self.A_log = nn.Parameter(torch.empty(self.d_inner, d_state))
         self.D = nn.Parameter(torch.empty(self.d_inner))
-        # mamba-ssm asks optimizers to spare these from weight decay
+        # mamba-ssm's marks: no weight decay on these, and no new start of the
+        # steps' bias, which is no offset of features
         self.A_log._no_weight_decay = self.D._no_weight_decay = True
+        self.dt_proj.bias._no_reinit = True
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
         self.dt_range = dt_min, dt_max, dt_init_floor
         self.init_weights()

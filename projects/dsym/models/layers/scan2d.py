@@ -61,13 +61,14 @@ def _strided(x: Tensor) -> Tensor:
 
 def _from_strided(tokens: Tensor, shape: torch.Size) -> Tensor:
     batch, height, width, channels = shape
-    half = (height + 1) // 2, (width + 1) // 2
-    x = tokens.new_empty(batch, 2 * half[0], 2 * half[1], channels)
-    for i, (walk, part) in enumerate(zip(WALKS, tokens.split(batch))):
-        x[:, i // 2 :: 2, i % 2 :: 2] = walk.to_map(
-            part, torch.Size((batch, *half, channels))
-        )
-    return x[:, :height, :width]
+    half = torch.Size((batch, (height + 1) // 2, (width + 1) // 2, channels))
+    grids = [
+        walk.to_map(part, half)
+        for walk, part in zip(WALKS, tokens.split(batch))
+    ]
+    # (row, column, B, H / 2, W / 2, C) to (B, H / 2, row, W / 2, column, C)
+    x = torch.stack(grids).unflatten(0, (2, 2)).permute(2, 3, 0, 4, 1, 5)
+    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
 # Of each way of scanning, one Mamba block an order.
@@ -111,6 +112,12 @@ class Scan2D(nn.Module):
         self.mixers = nn.ModuleList(
             Mamba(channels, **mamba) for _ in self.orders
         )
+
+    def init_weights(self) -> None:
+        """Start as Mamba does, with nothing added to the map yet."""
+        for mixer in self.mixers:
+            mixer.init_weights()
+            nn.init.zeros_(mixer.out_proj.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix.

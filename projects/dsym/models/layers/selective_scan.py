@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...ops import load_ops
-from .chunked_scan import ChunkedScan
+from .chunked_scan import ChunkedScan, scan_in_chunks
 
 BACKENDS = ('mamba_ssm', 'cpp', 'torch')
 LANE_BYTES = 64  # kBytes of vec.h
@@ -31,8 +31,10 @@ def choose_backend(device: torch.device) -> str:
     Returns:
         str: 'mamba_ssm' for CUDA with mamba-ssm's extension (written to its
         documented interface, not run here), 'cpp' for a CPU with our compiled
-        operator, else 'torch'.
+        operator, else 'torch', which an export to ONNX always takes.
     """
+    if torch.onnx.is_in_onnx_export():
+        return 'torch'
     if device.type == 'cuda' and _fused_cuda_scan() is not None:
         return 'mamba_ssm'
     if device.type == 'cpu' and load_ops():
@@ -44,7 +46,10 @@ def _scan_torch(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
 ) -> Tuple[Tensor, Tensor]:
     """Scan chunk by chunk in PyTorch."""
-    y, last = ChunkedScan.apply(u, delta, A, B, C)
+    if torch.onnx.is_in_onnx_export():  # it has no autograd functions
+        y, last, _ = scan_in_chunks(u, delta, A, B, C)
+    else:
+        y, last = ChunkedScan.apply(u, delta, A, B, C)
     return torch.addcmul(y, u, D), last
 
 

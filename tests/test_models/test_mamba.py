@@ -1,0 +1,63 @@
+"""Mamba is mamba_ssm.Mamba: the same names, shapes and values."""
+
+import pytest
+import torch
+from mamba_ssm_reference import find_mamba_ssm
+
+from dsym.models.layers import Mamba
+
+
+@pytest.fixture
+def peer(monkeypatch):
+    """mamba-ssm's block, whose CUDA kernels give way to its own reference."""
+    module = find_mamba_ssm()
+    if module is None:
+        pytest.skip('the test-only peer mamba-ssm is not installed')
+    simple = module.modules.mamba_simple
+    monkeypatch.setattr(
+        simple,
+        'selective_scan_fn',
+        module.ops.selective_scan_interface.selective_scan_ref,
+    )
+    monkeypatch.setattr(simple, 'causal_conv1d_fn', None)
+
+    def build(*args, **kwargs):
+        return module.Mamba(*args, use_fast_path=False, **kwargs)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(d_state=8, d_conv=3, expand=1),
+        dict(dt_rank=5, conv_bias=False, bias=True),
+    ],
+)
+def test_weights_move_both_ways(peer, options):
+    torch.manual_seed(0)
+    ours, theirs = Mamba(24, **options), peer(24, **options)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {
+        k: v.shape for k, v in theirs.state_dict().items()
+    }
+    x = torch.randn(2, 37, 24)
+    for target, source in ((ours, theirs), (theirs, Mamba(24, **options))):
+        target.load_state_dict(source.state_dict())
+        torch.testing.assert_close(
+            target(x), source(x), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_initial_values(peer):
+    """Rates -1 .. -N, skips 1, steps within 0.001 and 0.1."""
+    ours, theirs = Mamba(24), peer(24)
+    for name in ('A_log', 'D'):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name))
+        assert getattr(ours, name)._no_weight_decay
+    for block in (ours, theirs):
+        steps = torch.nn.functional.softplus(block.dt_proj.bias)
+        assert 0.00099 < steps.min() and steps.max() < 0.101
+    bound = ours.dt_rank**-0.5
+    assert ours.dt_proj.weight.abs().max() <= bound
+    assert ours.dt_proj.weight.abs().max() > 0.8 * bound
