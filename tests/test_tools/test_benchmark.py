@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 from benchmarks.alternation import WARM_STEPS, Turns, alternate, ratios
+from benchmarks.scans import Copy, Exponentials, Scan, Shape
 
 
 @dataclass
@@ -62,3 +63,32 @@ def test_ratios__median_and_quartiles_of_the_rounds():
     assert ratios(ours, peer) == dict(
         speed_up=1.0, low=1.0, high=1.5, memory=2.0
     )
+
+
+def test_what_a_scan_must_move_and_compute():
+    """u, delta, y and B, C of 2 x 5 tokens; 3 x 4 exponentials each."""
+    shape = Shape(batch=2, channels=3, length=5, states=4)
+    assert shape.bytes == 10 * (3 * 3 + 2 * 4) * 4
+    assert shape.exponentials == 10 * 3 * 4
+    assert {x.shape for x in shape.inputs().values()} == {
+        (2, 3, 5), (3, 4), (2, 4, 5), (3,),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'contender', [Scan('torch', Shape(1, 2, 5)), Copy(Shape(1, 2, 5)),
+                  Exponentials(Shape(1, 2, 5))]
+)  # fmt: skip
+def test_contender_calls_the_gate_after_each_step(contender):
+    class Enough(Exception):
+        pass
+
+    calls = []
+
+    def gate():
+        calls.append(1)
+        if len(calls) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        contender(gate)

@@ -346,6 +346,9 @@ def install_dsym(env: Path, venv: Path) -> None:
     command += ['--no-build-isolation', '-e', str(ROOT)]
     if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
         stop('installing dsym failed; see above.')
+    # Now and not at the first training; without a compiler it says so itself.
+    command = 'from dsym.ops import load_ops; load_ops()'
+    subprocess.run([str(venv / 'bin' / 'python'), '-c', command], check=True)
     stamp.write_text(state)
 
 

@@ -6,15 +6,23 @@ import platform
 import shutil
 import sys
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, List
 
 import torch
 from mmengine.logging import print_log
 
 SOURCES = sorted((Path(__file__).parent / 'csrc').glob('*'))
-# Vectors of the compiler need -march=native to become the processor's own; no
-# float traps are wanted, so that branches become blends.
-FLAGS = ['-O3', '-march=native', '-fno-math-errno', '-fno-trapping-math']
+# No float traps are wanted, so that branches become blends.
+FLAGS = ['-O3', '-fno-math-errno', '-fno-trapping-math']
+
+
+def _flags() -> List[str]:
+    """Flags of the compiler.
+
+    Its vectors become the processor's own only for that processor;
+    ``DSYM_MARCH`` names another one, as GCC's ``-march``.
+    """
+    return [*FLAGS, f'-march={os.environ.get("DSYM_MARCH", "native")}']
 
 
 def _processor() -> str:
@@ -30,7 +38,7 @@ def _processor() -> str:
 def _build_name() -> str:
     """Name of the library: of its sources, the processor and torch."""
     digest = hashlib.sha256(_processor().encode())
-    for part in (torch.__version__, *FLAGS):
+    for part in (torch.__version__, *_flags()):
         digest.update(part.encode())
     for source in SOURCES:
         digest.update(source.read_bytes())
@@ -84,7 +92,7 @@ def _build(name: str) -> None:
             cpp_extension.load(
                 name,
                 [str(path) for path in SOURCES if path.suffix == '.cpp'],
-                extra_cflags=FLAGS,
+                extra_cflags=_flags(),
                 build_directory=str(folder),
                 is_python_module=False,
             )
