@@ -93,7 +93,9 @@ def test_step_and_evaluation(path, neu_det, tmp_path):
     else:
         config.train_cfg.update(max_epochs=1, val_interval=1)
         config.train_dataloader.dataset.indices = list(range(4))
-        config.custom_hooks = []
+        # the schedule's hooks once: they do not depend on the model
+        if 'yolov8' not in path.stem:
+            config.custom_hooks = []
     config.param_scheduler = None
     config.default_hooks.update(checkpoint=None)
     config.work_dir = str(tmp_path / 'work')

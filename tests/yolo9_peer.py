@@ -19,7 +19,7 @@ def require_yolo9() -> Path:
     if root is None:
         pytest.skip(
             'the test-only peer yolo9 is not installed; '
-            'see requirements/tests.txt'
+            'see requirements/peers.txt'
         )
     return root
 

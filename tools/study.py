@@ -14,14 +14,16 @@ on from its last checkpoint when the same command is given again.
 import argparse
 import fcntl
 import json
+import re
 import shlex
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
-from studies.plan import Run, load_study
+from studies.plan import Run, StudyError, load_study
 from studies.record import write_record
 from studies.resume import (
     last_checkpoint,
@@ -34,6 +36,8 @@ from toolbox_script import stop
 from dsym.provenance import git_commit
 from dsym.visualization import load_json
 
+# Of MMEngine's log and of train_official_yolov9.py.
+PROGRESS = re.compile(r'Epoch\(train\).*?eta: \S+|epoch \d+/\d+ .*', re.M)
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 
@@ -53,7 +57,7 @@ def parse_args() -> argparse.Namespace:
         command.add_argument(
             '--root', type=Path, default=ROOT, help='of the paths in the study'
         )
-        command.add_argument('--only', help='runs whose name contains this')
+        command.add_argument('--only', help="runs with such an id, e.g. 'yolov9-t_*'")
     table = commands.add_parser('table')
     table.add_argument('records', nargs='+', type=Path)
     table.add_argument('--classes', action='store_true')
@@ -69,6 +73,23 @@ def as_options(options: Dict[str, Any]) -> List[str]:
         for key, value in options.items()
     ]
     return ['--cfg-options', *spelled]
+
+
+def watch(process: subprocess.Popen, log: Path) -> int:
+    """Wait for a tool and show, once a minute, how far its log is.
+
+    Returns:
+        int: The tool's exit status.
+    """
+    shown = ''
+    while True:
+        try:
+            return process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            progress = PROGRESS.findall(log.read_text(errors='replace'))
+        if progress and progress[-1] != shown:
+            shown = progress[-1]
+            print(f'[study] {" ".join(shown.split())}', flush=True)
 
 
 class Worker:
@@ -90,13 +111,14 @@ class Worker:
         print(f'[study] $ {shlex.join(command)}', flush=True)
         log = self.run.work_dir / f'{Path(tool).stem}.log'
         with log.open('a') as output:
-            code = subprocess.run(
+            process = subprocess.Popen(
                 command,
                 pass_fds=[self.lock_fd],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-            ).returncode
+            )
+        code = watch(process, log)
         if code:
             lines = log.read_text(errors='replace').strip().splitlines()
             stop(
@@ -182,22 +204,46 @@ class Worker:
 
 
 def is_recorded(run: Run) -> bool:
-    """Whether a run has its JSON, of this very config."""
+    """Whether a run has its JSON, of this very config and with all tests.
+
+    Raises:
+        StudyError: If the JSON is of another config, or lacks a test that can
+            only be had by training again.
+    """
     if not run.record.exists():
         return False
-    recorded, now = load_json(run.record)['config_hash'], run.hash()
-    if recorded != now:
-        stop(
-            f'{run.record} is of another config ({recorded}, now {now}): '
-            'rename the run or remove the file'
+    record, now = load_json(run.record), run.hash()
+    if record['config_hash'] != now:
+        raise StudyError(
+            f'{run.record} is of another config ({record["config_hash"]}, '
+            f'now {now}): rename the run or remove the file'
         )
-    return True
+    missing = [name for name in run.tests if name not in record['metrics']]
+    if missing and not run.work_dir.exists():
+        raise StudyError(
+            f'{run.record} has no test {missing[0]} and {run.work_dir}, where '
+            'its checkpoint was, is gone: remove the file to train again'
+        )
+    return not missing
+
+
+def choose(runs: List[Run], pattern: Optional[str]) -> List[Run]:
+    """Keep the runs whose id matches a pattern as in the shell.
+
+    Raises:
+        StudyError: If none does.
+    """
+    chosen = [run for run in runs if fnmatch(run.id, pattern or '*')]
+    if not chosen:
+        names = ', '.join(run.id for run in runs)
+        raise StudyError(f'--only {pattern} names none of {names}')
+    return chosen
 
 
 def run_study(args: argparse.Namespace) -> None:
     """Do the runs that are not recorded yet."""
     runs = load_study(args.study, args.root, args.work_dirs.resolve())
-    runs = [run for run in runs if (args.only or '') in run.id]
+    runs = choose(runs, args.only)
     for number, run in enumerate(runs, 1):
         if is_recorded(run):
             print(f'[study] {number}/{len(runs)} {run.id}: done before')
@@ -217,16 +263,18 @@ def run_study(args: argparse.Namespace) -> None:
 
 def show_status(args: argparse.Namespace) -> None:
     """Say which runs are recorded and how far the others are."""
-    for run in load_study(args.study, args.root, args.work_dirs.resolve()):
-        if args.only and args.only not in run.id:
-            continue
-        if is_recorded(run):
-            state = f'recorded in {run.record}'
-        elif run.work_dir.exists():
-            last = last_checkpoint(run.work_dir)
-            state = f'begun, {last.stem if last else "no epoch"}'
-        else:
-            state = 'to do'
+    runs = load_study(args.study, args.root, args.work_dirs.resolve())
+    for run in choose(runs, args.only):
+        try:
+            if is_recorded(run):
+                state = f'recorded in {run.record}'
+            elif run.work_dir.exists():
+                last = last_checkpoint(run.work_dir)
+                state = f'begun, {last.stem if last else "no epoch"}'
+            else:
+                state = 'to do'
+        except StudyError as error:
+            state = str(error)
         print(f'{run.id}: {state}')
 
 

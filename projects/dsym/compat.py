@@ -1,6 +1,6 @@
 """The only module that knows other packages' version quirks.
 
-``import dsym`` runs it before anything imports mmyolo. It does three things:
+``import dsym`` runs it before anything imports mmyolo. It does four things:
 
 1. mmyolo 0.6.0 asserts ``mmcv < 2.1.0`` when it is imported, although it runs
    on 2.1 unchanged. The assertion is satisfied while mmyolo is imported and
@@ -11,6 +11,8 @@
    checkpoints that come from a URL, where torch.hub turns it off.
 3. A checkpoint that holds anything else is refused with one line that names
    the file, the object and the remedy.
+4. mmyolo's optimizer constructors collect what is called ``weight`` or
+   ``bias``. What a state space calls otherwise gets a group of its own.
 
 Only attributes are looked at, never the names of installed distributions, so
 the onedl-* forks, which share the import names, work the same way.
@@ -45,6 +47,10 @@ from .errors import MissingFileError, UnsafeCheckpointError
 
 # The newest mmcv that mmyolo's own range (2.0.0rc4 <= v < 2.1.0) contains.
 MMCV_FOR_MMYOLO = '2.0.1'
+MMYOLO_CONSTRUCTORS = (
+    'YOLOv5OptimizerConstructor',
+    'YOLOv7OptimWrapperConstructor',
+)
 # The reducers that pickle calls for numpy arrays and scalars, by the module
 # path numpy 1 and numpy 2 write into a file.
 NUMPY_REDUCERS = ('_reconstruct', 'scalar')
@@ -205,7 +211,48 @@ def load_from_http_checked(
     return load_from_local_checked(path, map_location)
 
 
+def add_state_spaces() -> None:
+    """Let mmyolo's optimizer constructors take a state space's parameters.
+
+    Mamba's rates ``A_log`` and skips ``D``, which carry mamba-ssm's mark
+    ``_no_weight_decay``, would keep their initial values without a word. They
+    get a group without weight decay, after mmyolo's own, whose places its
+    scheduler hook knows. Models without such parameters are built as ever.
+    """
+    from mmengine.model import is_model_wrapper
+    from mmyolo.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+    def extend(base: type) -> type:
+        def __call__(self, model):
+            wrapper = base.__call__(self, model)
+            if is_model_wrapper(model):
+                model = model.module
+            marked = [
+                parameter
+                for parameter in model.parameters()
+                if getattr(parameter, '_no_weight_decay', False)
+            ]
+            groups = wrapper.optimizer.param_groups
+            taken = {id(p) for group in groups for p in group['params']}
+            left = [p for p in marked if id(p) not in taken]
+            if left:
+                wrapper.optimizer.add_param_group(
+                    dict(params=left, weight_decay=0.0)
+                )
+            return wrapper
+
+        members = dict(__call__=__call__, __doc__=base.__doc__)
+        return type(base.__name__, (base,), members)
+
+    for name in MMYOLO_CONSTRUCTORS:
+        base = OPTIM_WRAPPER_CONSTRUCTORS.get(name)
+        OPTIM_WRAPPER_CONSTRUCTORS.register_module(
+            name=name, force=True, module=extend(base)
+        )
+
+
 import_mmyolo()
+add_state_spaces()
 if WEIGHTS_ONLY:
     register_safe_globals()
     # The empty prefix is mmengine's entry for plain local paths.

@@ -23,6 +23,7 @@ TABLE = {
     'unlabeled_80': (1296, 2977),
     'labeled_40': (648, None),
     'unlabeled_60': (972, None),
+    'dev': (324, None),
     'train': (1620, 3743),
     'test': (180, 446),
     'paper_test': (170, 418),
@@ -56,6 +57,10 @@ def test_splits__counts_of_the_readme(neu_det_root):
         assert len(sets[name]) == images, name
         if boxes is not None:
             assert num_boxes(sets[name]) == boxes, name
+    # what may be looked at to choose a recipe for labeled_20
+    assert stems(sets['dev']) == stems(sets['labeled_40']) - stems(
+        sets['labeled_20']
+    )
     assert num_boxes(sets['labeled_40']) + num_boxes(
         sets['unlabeled_60']
     ) == num_boxes(sets['train'])

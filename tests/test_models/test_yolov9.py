@@ -17,6 +17,7 @@ SIZES = ('t', 's', 'm', 'c', 'e')
 # re-parameterisation and fusion; GFLOPs at 640 px, 2 a multiply-add. All for
 # 80 classes as the official code prints them, with its DFL kernel(s) of 16
 # constant weights, which are a buffer here.
+STRIDES = (8, 16, 32)
 GOLDEN = dict(
     t=(3717680, 2442640, 2407632, 9.90),
     s=(9804512, 7226208, 7105888, 26.71),
@@ -81,27 +82,28 @@ def test_eval_outputs_equal_the_official_ones(pair):
         torch.testing.assert_close(
             cls_score, raw[1][level][:, 64:], rtol=0, atol=1e-4
         )
-    distances = torch.cat(
-        [(b * s).flatten(2) for b, s in zip(bbox_preds, (8, 16, 32))], 2
-    )
+    distances = torch.cat([b.flatten(2) for b in bbox_preds], 2)
     left_top, right_bottom = distances.chunk(2, 1)
+    # official boxes are (cx, cy, w, h) in pixels; here in strides
+    strides = torch.cat(
+        [b.new_full((b[0, 0].numel(),), s) for b, s in zip(bbox_preds, STRIDES)]
+    )
     places = torch.cat(
         [
-            s * (torch.stack(torch.meshgrid(x, y, indexing='xy')).flatten(1))
-            for s in (8, 16, 32)
+            torch.stack(torch.meshgrid(x, y, indexing='xy')).flatten(1)
+            for s in STRIDES
             for x, y in [
                 (0.5 + torch.arange(128 // s), 0.5 + torch.arange(96 // s))
             ]
         ],
         1,
     )
-    # official boxes are (cx, cy, w, h) in pixels; 1e-4 of a stride
     centres = places + (right_bottom - left_top) / 2
     torch.testing.assert_close(
         torch.cat([centres, left_top + right_bottom], 1),
-        decoded[1][:, :4],
+        decoded[1][:, :4] / strides,
         rtol=0,
-        atol=1e-4 * 32,
+        atol=1e-4,
     )
 
 
@@ -194,6 +196,15 @@ def test_inference_graph_counts_and_weights(size):
     for level in range(3):
         torch.testing.assert_close(
             before[0][level], raw[level][:, 64:], rtol=0, atol=1e-4
+        )
+        # the mean of each side's distribution over its 16 bins
+        bins = raw[level][:, :64].unflatten(1, (4, 16)).softmax(2)
+        distances = (bins * torch.arange(16.0)[:, None, None]).sum(2)
+        torch.testing.assert_close(
+            before[1][level], distances, rtol=0, atol=1e-4
+        )
+        torch.testing.assert_close(
+            before[1][level], after[1][level], rtol=1e-3, atol=1e-3
         )
         torch.testing.assert_close(
             before[0][level], after[0][level], rtol=1e-3, atol=1e-3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mmengine.config import Config
 from tiny_run import write_config
 
 ROOT = Path(__file__).parents[2]
@@ -136,9 +137,9 @@ def test_table__mean_and_sample_deviation(tmp_path):
 
 
 def test_hash_is_the_same_on_another_machine(tmp_path):
-    """The places of nested data sets as well; other overrides change it."""
+    """Nested data sets' places and workers too; other overrides change it."""
     digests = {}
-    for place, seed in (('a', 3), ('b', 3), ('b', 4)):
+    for place, seed in (('a', 3), ('b', 3), ('b', 4)):  # a has 8 cores
         path = write_study(
             tmp_path,
             config=str(
@@ -151,6 +152,8 @@ def test_hash_is_the_same_on_another_machine(tmp_path):
         code = (
             'import sys; sys.path.insert(0, sys.argv[1])\n'
             'from pathlib import Path\n'
+            'import dsym.engine.cpu_threads_hook as cores\n'
+            f'cores.usable_cores = lambda: {8 if place == "a" else 2}\n'
             'from studies.plan import load_study\n'
             'path = Path(sys.argv[2])\n'
             'print(load_study(path, path.parent, path.parent)[0].hash())\n'
@@ -164,3 +167,24 @@ def test_hash_is_the_same_on_another_machine(tmp_path):
         ).stdout
         digests[place, seed] = out.splitlines()[-1]
     assert digests['a', 3] == digests['b', 3] != digests['b', 4]
+
+
+@pytest.mark.parametrize(
+    'path', sorted((ROOT / 'configs/studies').glob('*.yaml')), ids=str
+)
+def test_studies_of_the_project(path, tmp_path):
+    """Every run's config loads, and its overrides name keys that are there."""
+    sys.path.insert(0, str(ROOT / 'tools'))
+    from studies.plan import load_study
+
+    def leaf(config, key):
+        for part in key.split('.'):
+            config = config[int(part) if part.isdigit() else part]
+        return config
+
+    for run in load_study(path, ROOT, tmp_path):
+        plain = Config.fromfile(run.config)
+        for options in (run.options, *run.tests.values()):
+            for key in options:
+                assert leaf(plain, key) is not None
+        assert len(run.hash()) == 12

@@ -13,6 +13,8 @@ import time
 from multiprocessing.connection import Connection
 from typing import Callable, Dict, List, NamedTuple
 
+import psutil
+
 # Steps of a turn that are not timed: caches and the loader's queue, which
 # filled while the others ran, are the same for all after them.
 WARM_STEPS = 2
@@ -49,8 +51,11 @@ class Gate:
         Raises:
             SystemExit: When the parent has seen enough.
         """
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.pipe.send((self.times, peak))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        # a loader's workers share most pages with their parent
+        for child in psutil.Process().children(recursive=True):
+            peak += child.memory_full_info().uss
+        self.pipe.send((self.times, peak / 2**20))
         steps = self.pipe.recv()
         if steps is None:
             raise SystemExit(0)
@@ -62,7 +67,8 @@ class Turns(NamedTuple):
 
     Attributes:
         seconds (list[float]): Median step of each round.
-        peak_mib (float): Highest resident memory of its process, in MiB.
+        peak_mib (float): Highest resident memory of its process and what its
+            workers have for themselves, in MiB.
     """
 
     seconds: List[float]

@@ -11,6 +11,7 @@ from dsym.provenance import config_hash
 
 RUN_KEYS = {'name', 'config', 'options', 'seeds', 'tests', 'trainer', 'note'}
 TRAINERS = ('dsym', 'official')
+MACHINE_KEYS = {'data_root', 'num_workers'}
 
 
 class StudyError(InputError):
@@ -66,26 +67,25 @@ class Run(NamedTuple):
         return config
 
     def hash(self) -> str:
-        """Hash what decides the result: config, overrides and seed.
+        """Hash what decides the result: trainer, config, overrides and seed.
 
-        The environment's paths are left out, so a run is the same run on
-        another machine.
+        Places and numbers of workers are left out, so a run is the same run
+        on another machine.
         """
-        return config_hash(
-            Config(_without_places(self.load_config().to_dict()))
-        )
+        config = _without_machine(self.load_config().to_dict())
+        return config_hash(Config(dict(config, trainer=self.trainer)))
 
 
-def _without_places(part: Any) -> Any:
-    """Leave every ``data_root`` out of a config, however deep."""
+def _without_machine(part: Any) -> Any:
+    """Leave out of a config, however deep, what depends on the machine."""
     if isinstance(part, dict):
         return {
-            key: _without_places(value)
+            key: _without_machine(value)
             for key, value in part.items()
-            if key != 'data_root'
+            if key not in MACHINE_KEYS
         }
     if isinstance(part, (list, tuple)):
-        return [_without_places(value) for value in part]
+        return [_without_machine(value) for value in part]
     return part
 
 

@@ -4,11 +4,13 @@ import statistics
 from pathlib import Path
 from typing import Any, Dict, List
 
+import torch
+
 from dsym.provenance import describe_machine
 from dsym.visualization import load_json, read_scalars
 
 from .plan import Run
-from .resume import write_json
+from .resume import last_checkpoint, write_json
 
 
 def newest(folder: Path, pattern: str) -> Path:
@@ -26,9 +28,8 @@ def newest(folder: Path, pattern: str) -> Path:
 def training_figures(run: Run) -> Dict[str, Any]:
     """Epochs, steps, minutes and losses of the training loop.
 
-    Minutes are the median step's time of each epoch's log, over all sessions
-    of a resumed run, times the steps: a pause or a busy neighbour for a while
-    does not count, evaluation and start-up do not either.
+    Minutes are those of all steps, loader included, by whatever sessions and
+    beside whatever neighbours; start-up, evaluation and pauses do not count.
     """
     if run.trainer == 'official':
         plan = load_json(run.work_dir / 'official.json')
@@ -37,14 +38,17 @@ def training_figures(run: Run) -> Dict[str, Any]:
             steps=plan['steps'],
             minutes=round(plan['minutes'], 1),
         )
-    steps = [row for row in read_scalars(run.work_dir) if 'loss' in row]
-    seconds = statistics.median(row['time'] for row in steps)
+    rows = [row for row in read_scalars(run.work_dir) if 'loss' in row]
+    meta = torch.load(last_checkpoint(run.work_dir), map_location='cpu')
+    steps = meta['meta']['iter']
+    # each logged time is the mean of the steps since the one before
+    seconds = statistics.fmean(row['time'] for row in rows)
     return dict(
-        epochs=steps[-1]['epoch'],
-        steps=steps[-1]['step'],
-        minutes=round(seconds * steps[-1]['step'] / 60, 1),
-        # of the last logged steps of each epoch, the first epoch's first
-        losses=[round(loss, 1) for loss in epoch_losses(steps)],
+        epochs=rows[-1]['epoch'],
+        steps=steps,
+        minutes=round(seconds * steps / 60, 1),
+        # of the last logged steps of each epoch
+        losses=[round(loss, 1) for loss in epoch_losses(rows)],
     )
 
 

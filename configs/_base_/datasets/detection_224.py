@@ -1,11 +1,12 @@
 # Loaders of 224 px pipelines; a data set adds its type and place to them.
 _base_ = './pipelines_224.py'
 
-import os  # noqa: E402  mmengine wants _base_ first
+# mmengine wants _base_ first
+from dsym.engine.cpu_threads_hook import usable_cores  # noqa: E402
 
 # A worker spends 4 ms on a mosaic and a core trains 17 images a second: one
 # worker feeds two cores and more; GPUs want as many as there are.
-num_workers = min(8, max(1, (os.cpu_count() or 2) // 2))
+num_workers = min(8, max(1, usable_cores() // 2))
 
 train_dataloader = dict(
     batch_size=16,

@@ -42,7 +42,7 @@ custom_hooks = [
     dict(type='ChannelsLastHook'),
     dict(type='BiasWarmupHook', start_lr=0.1, num_iters=100),
     # YOLO's EMA opens over gamma = 2000 steps and averages 10,000: more than
-    # the 2,520 steps of 324 images. Here: 200 steps (10 epochs), within 200.
+    # the 4,200 steps of 324 images. Here: 200 steps (10 epochs), within 200.
     dict(
         type='EMAHook',
         ema_type='ForeachExpMomentumEMA',

@@ -36,7 +36,7 @@ class NEUDETDataset(DefectVOCDataset):
             as ``NEU-DET``. Defaults to ``'data/NEU-DET'``.
         split (str, optional): Name of a list that comes with the package
             (``labeled_20``, ``unlabeled_80``, ``labeled_40``,
-            ``unlabeled_60``, ``train``, ``test``, ``paper_test``,
+            ``unlabeled_60``, ``dev``, ``train``, ``test``, ``paper_test``,
             ``paper_test_clean``, ``paper_val``) or path of a text file with
             one image a line. None takes every image. Defaults to
             ``'labeled_20'``.

@@ -1,6 +1,5 @@
 """Hooks, loops and optimizer wrappers."""
 
-from . import mmyolo_constructors
 from .bf16_optim_wrapper import BF16OptimWrapper
 from .bias_warmup_hook import BiasWarmupHook
 from .channels_last_hook import ChannelsLastHook
@@ -21,5 +20,4 @@ __all__ = [
     'GroupedOptimWrapperConstructor',
     'MuonAdamW',
     'PreflightHook',
-    'mmyolo_constructors',
 ]

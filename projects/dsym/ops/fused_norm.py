@@ -40,9 +40,13 @@ def can_fuse(x: Tensor, *norms: nn.Module) -> bool:
 
 
 def _is_foldable(x: Tensor) -> bool:
-    """Whether the rows of C channels make whole rows of 32 k channels."""
+    """Whether the rows of C channels make whole rows of 32 k channels.
+
+    A single row has no variance, which PyTorch's own norm says clearly.
+    """
     channels = x.size(1)
-    return x.numel() // channels % (TILE // math.gcd(TILE, channels)) == 0
+    rows = x.numel() // channels
+    return rows > 1 and rows % (TILE // math.gcd(TILE, channels)) == 0
 
 
 def _parts(norm: nn.BatchNorm2d) -> Tuple[Tensor, ...]:

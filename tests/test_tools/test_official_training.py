@@ -1,0 +1,70 @@
+"""The official code trains on the data and the plan of a config of ours."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dataset_files import write_image, write_xml
+from official_yolov9 import find_official
+
+ROOT = Path(__file__).parents[2]
+CONFIG = (
+    ROOT / 'configs/yolov9/yolov9-t_1xb16-120e-official_neu-det-labeled20.py'
+)
+
+
+@pytest.mark.skipif(
+    find_official() is None, reason='the test-only peer yolo9 is not installed'
+)
+def test_two_epochs_by_the_tool(tmp_path):
+    """Boxes as YOLO writes them; weights that move; going on after a kill."""
+    root = tmp_path / 'NEU-DET'
+    for number in range(4):
+        stem = f'scratches_{number}'
+        write_image(root / f'IMAGES/{stem}.jpg', 64, 64, number)
+        write_xml(
+            root / f'ANNOTATIONS/{stem}.xml',
+            [('scratches', (8, 16, 40, 56))],
+            size=(64, 64),
+        )
+    split = tmp_path / 'split.txt'
+    split.write_text('\n'.join(f'scratches_{i}' for i in range(4)))
+    work = tmp_path / 'work'
+
+    def train(epochs):
+        subprocess.run(
+            [
+                sys.executable, str(ROOT / 'tools/train_official_yolov9.py'),
+                str(CONFIG), '--work-dir', str(work), '--save-every', '1',
+                '--cfg-options', 'img_scale=(64,64)',
+                f'train_dataloader.dataset.data_root={root}',
+                f'train_dataloader.dataset.split={split}',
+                'train_dataloader.batch_size=2',
+                'train_dataloader.num_workers=0',
+                f'train_cfg.max_epochs={epochs}',
+                'custom_hooks.4.num_last_epochs=1',
+            ],
+            check=True, capture_output=True, cwd=tmp_path,
+        )  # fmt: skip
+
+    train(1)
+    (label,) = (work / 'data/labels/scratches_0.txt').read_text().splitlines()
+    # class 5; centre (24, 36) and size (32, 40) of 64 px
+    np.testing.assert_allclose(
+        [float(x) for x in label.split()],
+        [5, 24 / 64, 36 / 64, 32 / 64, 40 / 64],
+        atol=1e-6,
+    )
+    first = torch.load(work / 'official.pt')
+    train(2)
+    second = torch.load(work / 'official.pt')
+    plan = json.loads((work / 'official.json').read_text())
+    assert (plan['epochs'], plan['steps'], plan['lr']) == (2, 4, 1e-3)
+    assert plan['optimizer'] == 'AdamW' and plan['final'] == 0.05
+    weights = [k for k in first if k.endswith('conv.weight')]
+    assert len(weights) > 100
+    assert all(not torch.equal(first[k], second[k]) for k in weights)
