@@ -57,7 +57,9 @@ def parse_args() -> argparse.Namespace:
         command.add_argument(
             '--root', type=Path, default=ROOT, help='of the paths in the study'
         )
-        command.add_argument('--only', help="runs with such an id, e.g. 'yolov9-t_*'")
+        command.add_argument(
+            '--only', help="runs with such an id, e.g. 'yolov9-t_*'"
+        )
     table = commands.add_parser('table')
     table.add_argument('records', nargs='+', type=Path)
     table.add_argument('--classes', action='store_true')

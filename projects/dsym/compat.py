@@ -223,7 +223,7 @@ def add_state_spaces() -> None:
     from mmyolo.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
     def extend(base: type) -> type:
-        def __call__(self, model):
+        def build(self, model):
             wrapper = base.__call__(self, model)
             if is_model_wrapper(model):
                 model = model.module
@@ -241,7 +241,7 @@ def add_state_spaces() -> None:
                 )
             return wrapper
 
-        members = dict(__call__=__call__, __doc__=base.__doc__)
+        members = dict(__call__=build, __doc__=base.__doc__)
         return type(base.__name__, (base,), members)
 
     for name in MMYOLO_CONSTRUCTORS:

@@ -44,9 +44,7 @@ def test_weights_move_both_ways(peer, options):
     x = torch.randn(2, 37, 24)
     for target, source in ((ours, theirs), (theirs, Mamba(24, **options))):
         target.load_state_dict(source.state_dict())
-        torch.testing.assert_close(
-            target(x), source(x), rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(target(x), source(x), rtol=1e-4, atol=1e-4)
 
 
 def test_initial_values(peer):

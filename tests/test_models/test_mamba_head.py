@@ -251,7 +251,9 @@ def test_bias_warmup_leaves_the_steps_alone():
 
 def test_one_line_in_a_yolov8_config():
     """mmyolo's own config and optimizer; only the head's types are ours."""
-    config = get_config('mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py')
+    config = get_config(
+        'mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'
+    )
     config.merge_from_dict(
         {
             'model.bbox_head.type': 'MambaHead',

@@ -66,5 +66,7 @@ def test_same_detections_in_onnxruntime(tmp_path, scan):
     ours, theirs = detect(expected), detect([torch.tensor(x) for x in found])
     assert len(ours) == len(theirs) > 0
     for key in ('bboxes', 'scores', 'confidences'):
-        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            ours[key], theirs[key], rtol=1e-3, atol=1e-3
+        )
     assert torch.equal(ours.labels, theirs.labels)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-
 from mamba_ssm_reference import find_mamba_ssm
 
 from dsym.errors import InputError

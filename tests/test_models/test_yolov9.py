@@ -86,7 +86,10 @@ def test_eval_outputs_equal_the_official_ones(pair):
     left_top, right_bottom = distances.chunk(2, 1)
     # official boxes are (cx, cy, w, h) in pixels; here in strides
     strides = torch.cat(
-        [b.new_full((b[0, 0].numel(),), s) for b, s in zip(bbox_preds, STRIDES)]
+        [
+            b.new_full((b[0, 0].numel(),), s)
+            for b, s in zip(bbox_preds, STRIDES)
+        ]
     )
     places = torch.cat(
         [

@@ -54,7 +54,10 @@ def test_cut_library_is_compiled_again(monkeypatch, tmp_path):
 def test_same_values_without_avx512(tmp_path):
     """The operators' tests, compiled for processors of 2013 on."""
     root = Path(__file__).parents[1]
-    files = ['test_models/test_selective_scan.py', 'test_ops/test_fused_norm.py']
+    files = [
+        'test_models/test_selective_scan.py',
+        'test_ops/test_fused_norm.py',
+    ]
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', *files],
         cwd=root,

@@ -80,7 +80,7 @@ def test_what_a_scan_must_move_and_compute():
                   Exponentials(Shape(1, 2, 5))]
 )  # fmt: skip
 def test_contender_calls_the_gate_after_each_step(contender):
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     calls = []
@@ -88,7 +88,7 @@ def test_contender_calls_the_gate_after_each_step(contender):
     def gate():
         calls.append(1)
         if len(calls) == 3:
-            raise Enough
+            raise EnoughError
 
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         contender(gate)

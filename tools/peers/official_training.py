@@ -76,7 +76,9 @@ def schedule(config: Config) -> Dict[str, Any]:
     return dict(
         epochs=config.train_cfg.max_epochs,
         close_mosaic=sum(
-            count_last_epochs(hook.num_last_epochs, config.train_cfg.max_epochs)
+            count_last_epochs(
+                hook.num_last_epochs, config.train_cfg.max_epochs
+            )
             for hook in config.custom_hooks
             if hook.type == 'CloseMosaicHook'
         ),

@@ -17,8 +17,8 @@ from .yolo_txt import YOLOTxtDataset
 
 __all__ = [
     'CLASSES',
-    'CenterBrightness',
     'PALETTE',
+    'CenterBrightness',
     'DatasetError',
     'DefectDataset',
     'DefectVOCDataset',

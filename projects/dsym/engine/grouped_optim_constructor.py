@@ -17,8 +17,8 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     :class:`MuonAdamW`: matrices and convolutions of layers without a bias,
     because a norm follows. mamba-ssm's marks hold: ``_no_weight_decay`` for
     rates and skips, ``_no_reinit`` for the bias of the step sizes, which a
-    bias warm-up would throw out of their range. Every parameter of the model is in, whatever its
-    name (mmyolo's constructors take ``weight`` and ``bias`` only).
+    bias warm-up would throw out of their range. Every parameter of the model
+    is in, whatever its name.
 
     Args:
         optim_wrapper_cfg (dict): As in ``DefaultOptimWrapperConstructor``.

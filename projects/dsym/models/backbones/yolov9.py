@@ -125,6 +125,7 @@ class GELANTrunk(BaseBackbone):
         super().__init__(arch_setting=list(arch.stages), **kwargs)
 
     def build_stem_layer(self) -> nn.Module:
+        """3x3 convolution at stride 2."""
         return ConvBNSiLU(
             self.input_channels,
             self.arch.stem_channels,
@@ -138,6 +139,7 @@ class GELANTrunk(BaseBackbone):
     def build_stage_layer(
         self, stage_idx: int, setting: Stage
     ) -> List[nn.Module]:
+        """Half the resolution, then a GELAN block."""
         cfg = dict(norm_cfg=self.norm_cfg, act_cfg=self.act_cfg)
         down_channels = self.arch.down_channels[stage_idx]
         if stage_idx == 0:

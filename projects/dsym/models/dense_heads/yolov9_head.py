@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import torch
 from mmdet.structures.bbox import distance2bbox

@@ -50,6 +50,7 @@ class RepConvN(RepVGGBlock):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
         if not self.training or self.deploy:
             return super().forward(x)
         # the two branches' norms and the activation as one operator
@@ -92,6 +93,7 @@ class RepNBottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to ``(B, C, H, W)``."""
         return x + self.conv2(self.conv1(x))
 
 
@@ -125,6 +127,7 @@ class RepNCSP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
         return self.final_conv(
             torch.cat((self.blocks(self.main_conv(x)), self.short_conv(x)), 1)
         )
@@ -175,6 +178,7 @@ class RepNCSPELAN4(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
         first, second = self.main_conv(x).chunk(2, 1)
         third = self.block1(second)
         fourth = self.block2(third)
@@ -185,6 +189,7 @@ class ELAN1(RepNCSPELAN4):
     """The GELAN block with plain 3x3 convolutions (YOLOv9-t and -s)."""
 
     def build_block(self, in_channels: int, out_channels: int) -> nn.Module:
+        """Build one of the two 3x3 convolutions."""
         return ConvBNSiLU(in_channels, out_channels, 3, padding=1, **self.cfg)
 
 
@@ -216,6 +221,7 @@ class AConv(ConvBNSiLU):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H / 2, W / 2)``."""
         return super().forward(F.avg_pool2d(x, 2, 1))
 
 
@@ -249,6 +255,7 @@ class ADown(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H / 2, W / 2)``."""
         first, second = F.avg_pool2d(x, 2, 1).chunk(2, 1)
         second = F.max_pool2d(second, 3, 2, 1)
         return torch.cat((self.conv(first), self.pool_conv(second)), 1)
@@ -279,6 +286,7 @@ class SPPELAN(nn.Module):
         self.conv2 = ConvBNSiLU(4 * mid_channels, out_channels, 1, **cfg)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C_in, H, W)`` to ``(B, C_out, H, W)``."""
         outs = [self.conv1(x)]
         for _ in range(3):
             outs.append(F.max_pool2d(outs[-1], 5, 1, 2))
@@ -299,6 +307,7 @@ class CBLinear(nn.Module):
         self.conv = nn.Conv2d(in_channels, sum(out_channels), 1)
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
+        """Map ``(B, C_in, H, W)`` to one ``(B, C_i, H, W)`` an output."""
         return self.conv(x).split(self.out_channels, 1)
 
 

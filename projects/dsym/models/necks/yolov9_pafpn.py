@@ -211,6 +211,7 @@ class YOLOv9PAFPN(BaseYOLONeck):
         return SPPELAN(self.arch.in_channels[2], *self.arch.spp, **self._cfg)
 
     def build_upsample_layer(self, idx: int) -> nn.Module:
+        """Twice the resolution by the nearest place."""
         return nn.Upsample(scale_factor=2, mode='nearest')
 
     def build_top_down_layer(self, idx: int) -> nn.Module:
@@ -221,6 +222,7 @@ class YOLOv9PAFPN(BaseYOLONeck):
         return self._block(p4.out_channels + self.arch.in_channels[0], p3)
 
     def build_downsample_layer(self, idx: int) -> nn.Module:
+        """Half the resolution, AConv or ADown by size."""
         sources = (self.arch.top_down[1], self.arch.bottom_up[0])
         return self.arch.downsample(
             sources[idx].out_channels,
@@ -229,12 +231,14 @@ class YOLOv9PAFPN(BaseYOLONeck):
         )
 
     def build_bottom_up_layer(self, idx: int) -> nn.Module:
+        """GELAN block on the lower feature and P4 (``idx`` 0) or C5 (1)."""
         lateral = (self.arch.top_down[0].out_channels, self.arch.spp[0])[idx]
         return self._block(
             self.arch.down_channels[idx] + lateral, self.arch.bottom_up[idx]
         )
 
     def build_out_layer(self, idx: int) -> nn.Module:
+        """Nothing."""
         return nn.Identity()
 
     def init_weights(self) -> None:
