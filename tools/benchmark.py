@@ -8,10 +8,10 @@ r"""Time our parts against their peers, in one run, in alternation.
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
 inference of the re-parameterised model with its NMS at batch 1 and 16.
 ``scan``: our selective scans against mamba-ssm's ``selective_scan_ref``,
-forward and backward; and the C++ forward against the time that its bytes and its
-exponentials need on this machine. ``head``: a detector with MambaHead against
-the same one without. The figures are ratios: the median over the rounds with
-its quartiles.
+forward and backward; and the C++ forward against the time that its bytes and
+its exponentials need on this machine. ``head``: a detector with MambaHead
+against the same one without. The figures are ratios: the median over the
+rounds with its quartiles.
 """
 
 import argparse
