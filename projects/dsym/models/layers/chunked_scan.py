@@ -77,6 +77,48 @@ def _inputs(
     )
 
 
+def _step(
+    state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor
+) -> Tensor:
+    """Move the states on by one token of each chunk."""
+    decay = torch.exp(delta[..., None] * A)
+    return torch.addcmul(state * decay, (delta * u)[..., None], B[..., None, :])
+
+
+# Loops, which an export to ONNX keeps as such and does not unroll.
+@torch.jit.script_if_tracing
+def _last_states(
+    state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor
+) -> Tensor:
+    """Scan all chunks side by side to their last states."""
+    for t in range(u.size(2)):
+        state = _step(state, u[:, :, t], delta[:, :, t], A, B[:, :, t])
+    return state
+
+
+@torch.jit.script_if_tracing
+def _carry(total: Tensor, ends: Tensor) -> Tuple[Tensor, Tensor]:
+    """Find the chunks' first states and the last state of all."""
+    state = torch.zeros_like(ends[:, 0])
+    starts: List[Tensor] = []
+    for k in range(ends.size(1)):
+        starts.append(state)
+        state = total[:, k] * state + ends[:, k]
+    return torch.stack(starts, 1), state
+
+
+@torch.jit.script_if_tracing
+def _values(
+    state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
+) -> Tensor:
+    """Scan all chunks side by side from their first states."""
+    values: List[Tensor] = []
+    for t in range(u.size(2)):
+        state = _step(state, u[:, :, t], delta[:, :, t], A, B[:, :, t])
+        values.append((state @ C[:, :, t, :, :, None]).squeeze(-1))
+    return torch.stack(values, 2)
+
+
 def scan_in_chunks(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
 ) -> Tuple[Tensor, Tensor, Tensor]:
@@ -99,21 +141,16 @@ def scan_in_chunks(
         the chunks' first states ``(b, chunks, groups, D / groups, N)``.
     """
     chunks = _inputs(u, delta, A, B, C)
+    parts = chunks.u, chunks.delta, chunks.A, chunks.B
     total = chunks.total_decay()
-    state = torch.zeros_like(total)
-    for t in range(CHUNK):
-        state = chunks.step(t, state, chunks.decay(t))
-    starts = [torch.zeros_like(state[:, 0])]
-    for k in range(state.size(1)):
-        starts.append(total[:, k] * starts[-1] + state[:, k])
-    last = starts.pop().flatten(1, 2).transpose(1, 2)
-    first = state = torch.stack(starts, 1)
-    ys = []
-    for t in range(CHUNK):
-        state = chunks.step(t, state, chunks.decay(t))
-        ys.append((state @ chunks.C[:, :, t, ..., None]).flatten(2))
-    y = torch.stack(ys, 2).flatten(1, 2)[:, : u.size(1)]
-    return y, last, first
+    ends = _last_states(torch.zeros_like(total), *parts)
+    starts, last = _carry(total, ends)
+    # sizes in full: an export does not know the rank of what a loop gives
+    batch, length, channels = u.shape
+    y = _values(starts, *parts, chunks.C)
+    y = y.reshape(batch, -1, channels)[:, :length]
+    last = last.reshape(batch, channels, A.size(0)).transpose(1, 2)
+    return y, last, starts
 
 
 class ChunkedScan(Function):
