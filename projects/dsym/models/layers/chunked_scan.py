@@ -82,7 +82,9 @@ def _step(
 ) -> Tensor:
     """Move the states on by one token of each chunk."""
     decay = torch.exp(delta[..., None] * A)
-    return torch.addcmul(state * decay, (delta * u)[..., None], B[..., None, :])
+    return torch.addcmul(
+        state * decay, (delta * u)[..., None], B[..., None, :]
+    )
 
 
 # Loops, which an export to ONNX keeps as such and does not unroll.
