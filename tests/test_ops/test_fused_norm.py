@@ -107,7 +107,7 @@ def test_what_it_does_not_take():
     # one value a channel has no variance
     assert not can_fuse(features(1, 32, 1, 1), norm_layer(32))
     # 4 rows of 24 make whole tiles of 32, 2 rows whole tiles of 16
-    with pytest.raises(RuntimeError, match='multiple of [24] at 24 channels'):
+    with pytest.raises(RuntimeError, match=r'multiple of [24] at 24 channels'):
         bn_silu(features(1, 24, 3, 1), norm.train())
 
 
