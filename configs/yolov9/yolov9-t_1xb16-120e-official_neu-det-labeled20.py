@@ -6,6 +6,8 @@ the official code on this plan.
 """
 _base_ = './yolov9-t_1xb16-200e_neu-det-labeled20.py'
 
+model = dict(test_cfg=dict(nms=dict(iou_threshold=0.7)))
+
 # without CenterBrightness
 pre_transform = _base_.pre_transform[:2]
 jitter = [dict(type='mmyolo.YOLOv5HSVRandomAug'), *_base_.flip_and_pack]
