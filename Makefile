@@ -15,7 +15,7 @@
 #   MAX_JOBS         compiler processes for mmcv (2 GB of memory each)
 
 PYTHON ?= python3.11
-DEMO_CONFIG ?= configs/yolov9/yolov9-t_1xb16-60e_steel-synth.py
+DEMO_CONFIG ?= configs/yolov9/yolov9-t_1xb16-40e_steel-synth.py
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 

@@ -1,10 +1,10 @@
 """YOLOv9-t on synthetic steel at 128 px: minutes on two cores (`make demo`).
 
-python tools/demo.py configs/yolov9/yolov9-t_1xb16-60e_steel-synth.py
+python tools/demo.py configs/yolov9/yolov9-t_1xb16-40e_steel-synth.py
 """
 _base_ = './yolov9-t_1xb16-200e_steel-synth.py'
 
-# At 128 px, a third of the pixels of 224, and with flips only: 900 steps are
+# At 128 px, a third of the pixels of 224, and with flips only: 600 steps are
 # too few to learn from mosaics and zooms.
 size = dict(scale=(128, 128))
 train_pipeline = [
@@ -20,4 +20,4 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-train_cfg = dict(max_epochs=60, val_interval=20)
+train_cfg = dict(max_epochs=40, val_interval=20)
