@@ -202,8 +202,14 @@ def test_saved_memory_grows_with_length_and_channels_alone(backend):
     assert 0 < sum(saved.values()) < 4 * 4000 * 64
 
 
-def test_mistakes():
+def test_mistakes(monkeypatch):
     tensors = inputs(1, 16, 4, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            'dsym.models.layers.selective_scan.load_ops', lambda: False
+        )
+        with pytest.raises(InputError, match='is not compiled here'):
+            selective_scan(**tensors, backend='cpp')
     with pytest.raises(InputError, match='must be one of'):
         selective_scan(**tensors, backend='triton')
     tensors['C'] = tensors['C'][:, :1]

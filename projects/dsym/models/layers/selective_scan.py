@@ -121,12 +121,18 @@ def selective_scan(
         a tuple of it and ``(b, D, N)``.
 
     Raises:
-        InputError: If the backend is unknown or shapes do not agree.
+        InputError: If the backend is unknown or not there, or shapes do not
+            agree.
     """
     backend = backend or choose_backend(u.device)
     if backend not in BACKENDS:
         raise InputError(
             f'selective_scan: backend={backend!r} must be one of {BACKENDS}'
+        )
+    if backend == 'cpp' and not load_ops():
+        raise InputError(
+            "selective_scan: backend='cpp' is not compiled here: install a "
+            "C++ compiler and ninja, or take 'torch'"
         )
     if backend == 'mamba_ssm':
         return _fused_cuda_scan()(
