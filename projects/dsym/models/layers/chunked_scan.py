@@ -37,17 +37,8 @@ class _Chunks:
     ) -> None:
         self.u, self.delta, self.A, self.B, self.C = u, delta, A, B, C
 
-    def decay(self, t: int) -> Tensor:
-        return torch.exp(self.delta[:, :, t, ..., None] * self.A)
-
     def total_decay(self) -> Tensor:
-        return torch.exp(self.delta.sum(2)[..., None] * self.A)
-
-    def step(self, t: int, state: Tensor, decay: Tensor) -> Tensor:
-        x = self.delta[:, :, t] * self.u[:, :, t]
-        return torch.addcmul(
-            state * decay, x[..., None], self.B[:, :, t, :, None]
-        )
+        return _decay(self.delta.sum(2), self.A)
 
     def part(self, begin: int, end: int) -> '_Chunks':
         rows = slice(begin, end)
@@ -77,14 +68,17 @@ def _inputs(
     )
 
 
+def _decay(delta: Tensor, A: Tensor) -> Tensor:
+    """What one token of each chunk leaves of the states."""
+    return torch.exp(delta[..., None] * A)
+
+
 def _step(
-    state: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor
+    state: Tensor, decay: Tensor, u: Tensor, delta: Tensor, B: Tensor
 ) -> Tensor:
     """Move the states on by one token of each chunk."""
-    decay = torch.exp(delta[..., None] * A)
-    return torch.addcmul(
-        state * decay, (delta * u)[..., None], B[..., None, :]
-    )
+    x = (delta * u)[..., None]
+    return torch.addcmul(state * decay, x, B[..., None, :])
 
 
 # Loops, which an export to ONNX keeps as such and does not unroll.
@@ -94,7 +88,9 @@ def _last_states(
 ) -> Tensor:
     """Scan all chunks side by side to their last states."""
     for t in range(u.size(2)):
-        state = _step(state, u[:, :, t], delta[:, :, t], A, B[:, :, t])
+        steps = delta[:, :, t]
+        decay = _decay(steps, A)
+        state = _step(state, decay, u[:, :, t], steps, B[:, :, t])
     return state
 
 
@@ -116,7 +112,9 @@ def _values(
     """Scan all chunks side by side from their first states."""
     values: List[Tensor] = []
     for t in range(u.size(2)):
-        state = _step(state, u[:, :, t], delta[:, :, t], A, B[:, :, t])
+        steps = delta[:, :, t]
+        decay = _decay(steps, A)
+        state = _step(state, decay, u[:, :, t], steps, B[:, :, t])
         values.append((state @ C[:, :, t, :, :, None]).squeeze(-1))
     return torch.stack(values, 2)
 
@@ -227,8 +225,17 @@ def _backward_segment(
     states: List[Tensor] = [starts]
     decays: List[Tensor] = []
     for t in range(CHUNK):
-        decays.append(chunks.decay(t))
-        states.append(chunks.step(t, states[-1], decays[-1]))
+        steps = chunks.delta[:, :, t]
+        decays.append(_decay(steps, chunks.A))
+        states.append(
+            _step(
+                states[-1],
+                decays[-1],
+                chunks.u[:, :, t],
+                steps,
+                chunks.B[:, :, t],
+            )
+        )
 
     def outer(t: int) -> Tensor:
         return dy[:, :, t, ..., None] * chunks.C[:, :, t, :, None]
