@@ -157,9 +157,11 @@ class Worker:
             )
         else:
             mend_last_checkpoint(run.work_dir)
+            # --resume forgets load_from even if there is nothing to resume
+            resume = (run.work_dir / 'last_checkpoint').exists()
             self.call(
-                'train.py', str(run.config), '--work-dir', folder, '--resume',
-                *options,
+                'train.py', str(run.config), '--work-dir', folder,
+                *['--resume'] * resume, *options,
             )  # fmt: skip
 
     def checkpoint(self) -> str:

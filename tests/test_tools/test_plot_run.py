@@ -88,6 +88,19 @@ def test_plot_run__out_dir_and_two_runs(run, work_dir, tmp_path):
         assert (out_dir / name / 'test_gallery.png').is_file()
 
 
+def test_plot_run__pseudo_labels(run, work_dir):
+    figures = dict(precision=0.5, recall=0.25, boxes_per_image=1.5)
+    stages = dict(selected=dict(figures, classes=dict(a=figures)))
+    (work_dir / 'pseudo_labels.json').write_text(
+        json.dumps([dict(epoch=1, stages=stages)])
+    )
+    _, printed = run(work_dir)
+    path = work_dir / 'figures' / 'pseudo_labels.png'
+    assert str(path) in printed.split()
+    with Image.open(path) as image:
+        assert image.width == 1000
+
+
 def test_plot_run__nothing_to_plot_is_one_line(run, tmp_path):
     message, printed = run(tmp_path)
     assert printed == ''

@@ -1,9 +1,10 @@
 """Draw the figures of one or more runs and print where they are.
 
 For each work_dir: training curves from mmengine's log; precision and recall
-curves from every ``*.curves.json`` of ``DefectMetric`` in it; and, where its
-predictions were saved (``*.gt.json`` and ``*.bbox.json``) or are named with
-``--predictions``, a gallery of truth and detections.
+curves from every ``*.curves.json`` of ``DefectMetric`` in it; the quality of
+pseudo-labels from the ``pseudo_labels.json`` of ``PseudoLabelAuditHook``;
+and, where its predictions were saved (``*.gt.json`` and ``*.bbox.json``) or
+are named with ``--predictions``, a gallery of truth and detections.
 
     python tools/analysis_tools/plot_run.py work_dirs/my_run
 """
@@ -17,6 +18,7 @@ from dsym.visualization import (
     confidence_figure,
     gallery_figure,
     load_json,
+    plot_pseudo_labels,
     pr_figure,
     read_scalars,
     save_figure,
@@ -24,6 +26,7 @@ from dsym.visualization import (
 )
 
 CURVES, PREDICTIONS, TRUTH = '.curves.json', '.bbox.json', '.gt.json'
+PSEUDO_LABELS = 'pseudo_labels.json'
 # Shown where no evaluation has chosen a threshold.
 DEFAULT_SCORE_THR = 0.3
 
@@ -101,9 +104,20 @@ def plot_run(
     curve_files = sorted(work_dir.rglob(f'*{CURVES}'))
     prediction_files = [args.predictions] if args.predictions else []
     prediction_files += sorted(work_dir.rglob(f'*{PREDICTIONS}'))
-    if has_log or not (curve_files or prediction_files):
+    pseudo_file, pseudo_labels = work_dir / PSEUDO_LABELS, []
+    if pseudo_file.is_file():
+        pseudo_labels = load_json(pseudo_file)
+    if has_log or not (curve_files or prediction_files or pseudo_labels):
         figure = training_figure(read_scalars(work_dir))
         paths.append(save_figure(figure, out_dir / 'training.png'))
+    if pseudo_labels:
+        last_stage = list(pseudo_labels[-1]['stages'].values())[-1]
+        path = out_dir / 'pseudo_labels.png'
+        paths.append(
+            plot_pseudo_labels(
+                pseudo_labels, path, list(last_stage['classes'])
+            )
+        )
     for file in curve_files:
         curves, name = load_json(file), file.name[: -len(CURVES)]
         for kind, draw in (

@@ -90,6 +90,7 @@ def alternate(
     rounds: int,
     steps: int,
     say: Callable[[str], None] = print,
+    warm: int = WARM_STEPS,
 ) -> Dict[str, Turns]:
     """Run contenders in turns.
 
@@ -99,6 +100,7 @@ def alternate(
         rounds (int): Turns of each.
         steps (int): Timed steps a turn.
         say (callable): Prints progress. Defaults to ``print``.
+        warm (int): Steps before them that are not timed.
 
     Returns:
         dict[str, Turns]: By name.
@@ -133,9 +135,9 @@ def alternate(
         for number in range(rounds):
             for name in contenders:
                 time.sleep(SETTLE_SECONDS)
-                pipes[name].send(WARM_STEPS + steps)
+                pipes[name].send(warm + steps)
                 times, peaks[name] = answer(name)
-                seconds[name].append(statistics.median(times[WARM_STEPS:]))
+                seconds[name].append(statistics.median(times[warm:]))
             minutes = (time.monotonic() - begin) / 60
             left = minutes / (number + 1) * (rounds - number - 1)
             say(f'round {number + 1}/{rounds}, {left:.1f} min left')

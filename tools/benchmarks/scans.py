@@ -30,6 +30,11 @@ class Shape:
     states: int = 16
 
     @property
+    def name(self) -> str:
+        """What a table calls it."""
+        return f'B{self.batch}_D{self.channels}_L{self.length}'
+
+    @property
     def bytes(self) -> int:
         """What a forward must move: u, delta, y, B and C of each token."""
         numbers = 3 * self.channels + 2 * self.states

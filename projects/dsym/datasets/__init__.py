@@ -8,6 +8,7 @@ from .image_checks import check_images
 from .issues import DatasetError, Issue
 from .neu_det import NEUDETDataset
 from .neu_det_meta import CLASSES, PALETTE
+from .samplers import SeededSampler
 from .split_lists import published_splits
 from .steel_synth import SteelSynthDataset
 from .transforms import CenterBrightness, LoadCachedImageFromFile
@@ -25,6 +26,7 @@ __all__ = [
     'Issue',
     'LoadCachedImageFromFile',
     'NEUDETDataset',
+    'SeededSampler',
     'SteelSynthDataset',
     'VerifiedCocoDataset',
     'VerifiedImagesMixin',

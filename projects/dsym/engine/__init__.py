@@ -5,19 +5,28 @@ from .bias_warmup_hook import BiasWarmupHook
 from .channels_last_hook import ChannelsLastHook
 from .close_mosaic_hook import CloseMosaicHook
 from .cpu_threads_hook import CPUThreadsHook
+from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
 from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
+from .mean_teacher_loop import MeanTeacherLoop
 from .muon_adamw import MuonAdamW
 from .preflight_hook import PreflightHook
+from .pseudo_label_audit_hook import PseudoLabelAuditHook
 
 __all__ = [
+    'AdaptiveEMA',
     'BF16OptimWrapper',
     'BiasWarmupHook',
     'CPUThreadsHook',
     'ChannelsLastHook',
     'CloseMosaicHook',
+    'ConstantEMA',
+    'CosineEMA',
     'ForeachExpMomentumEMA',
     'GroupedOptimWrapperConstructor',
+    'MeanTeacherLoop',
     'MuonAdamW',
     'PreflightHook',
+    'PseudoLabelAuditHook',
+    'WarmupEMA',
 ]

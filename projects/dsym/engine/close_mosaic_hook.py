@@ -1,8 +1,10 @@
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, Iterator, List, Union
 
-from mmdet.engine.hooks import PipelineSwitchHook
+from mmcv.transforms import Compose
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from ..errors import InputError
 
@@ -20,13 +22,34 @@ def count_last_epochs(num_last: Union[int, float], max_epochs: int) -> int:
     return round(num_last * max_epochs) if num_last < 1 else int(num_last)
 
 
+def innermost(dataset: Dataset) -> Iterator[Dataset]:
+    """The data sets below wrappers, which have the pipelines.
+
+    Args:
+        dataset (Dataset): A data set or a wrapper of one or several.
+
+    Yields:
+        Dataset: One that has a pipeline.
+    """
+    inner = getattr(dataset, 'datasets', None)
+    if inner is None and not hasattr(dataset, 'pipeline'):
+        inner = [dataset.dataset]
+    if inner is None:
+        yield dataset
+    else:
+        for part in inner:
+            yield from innermost(part)
+
+
 @HOOKS.register_module()
-class CloseMosaicHook(PipelineSwitchHook):
+class CloseMosaicHook(Hook):
     """Switch to a pipeline without mosaic for the last epochs.
 
     mmdet's ``PipelineSwitchHook`` counts from the first epoch, so that another
-    ``train_cfg.max_epochs`` would need another number here as well; this one
-    counts from the last.
+    ``train_cfg.max_epochs`` would need another number here as well, and sets
+    the pipeline of a ``ConcatDataset``, which has none. This one counts from
+    the last and reaches the data sets inside; in a :class:`MeanTeacherLoop`
+    those of the labelled loaders.
 
     Args:
         num_last_epochs (int or float): Epochs with the other pipeline; a
@@ -39,8 +62,10 @@ class CloseMosaicHook(PipelineSwitchHook):
         num_last_epochs: Union[int, float],
         switch_pipeline: List[Dict[str, Any]],
     ) -> None:
-        super().__init__(switch_epoch=0, switch_pipeline=switch_pipeline)
         self.num_last_epochs = num_last_epochs
+        self.switch_pipeline = switch_pipeline
+        self.switch_epoch = 0
+        self.switched = False
 
     def before_train(self, runner: Runner) -> None:
         """Find the first epoch without mosaic.
@@ -59,3 +84,22 @@ class CloseMosaicHook(PipelineSwitchHook):
                 f'CloseMosaicHook: num_last_epochs={self.num_last_epochs} is '
                 f'more than train_cfg.max_epochs={runner.max_epochs}: lower it'
             )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Switch the pipelines when it is time.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        if self.switched or runner.epoch < self.switch_epoch:
+            return
+        self.switched = True
+        runner.logger.info('Mosaic is off from now on')
+        loop = runner.train_loop
+        for loader in getattr(loop, 'labeled', [loop.dataloader]):
+            for dataset in innermost(loader.dataset):
+                dataset.pipeline = Compose(self.switch_pipeline)
+            # persistent workers have the old one: the next pass makes others
+            loader._iterator = None
+        if hasattr(loop, 'restart_labeled'):
+            loop.restart_labeled()

@@ -1,5 +1,6 @@
 """Metrics."""
 
 from .defect_metric import DefectMetric
+from .pseudo_label_audit import PseudoLabelAudit
 
-__all__ = ['DefectMetric']
+__all__ = ['DefectMetric', 'PseudoLabelAudit']

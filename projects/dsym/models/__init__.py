@@ -5,13 +5,27 @@ from .dense_heads import (
     YOLOv9Head,
     YOLOv9HeadModule,
 )
+from .detectors import DSYMDetector, PseudoMixUp, PseudoMosaic
+from .losses import ConsistencyLoss
 from .necks import YOLOv9PAFPN
-from .task_modules import SparseTaskAlignedAssigner
+from .task_modules import (
+    MixtureThreshold,
+    ScoreThreshold,
+    SparseTaskAlignedAssigner,
+    TwoThresholds,
+)
 
 __all__ = [
+    'ConsistencyLoss',
+    'DSYMDetector',
     'MambaHead',
     'MambaHeadModule',
+    'MixtureThreshold',
+    'PseudoMixUp',
+    'PseudoMosaic',
+    'ScoreThreshold',
     'SparseTaskAlignedAssigner',
+    'TwoThresholds',
     'YOLOv9Backbone',
     'YOLOv9Head',
     'YOLOv9HeadModule',

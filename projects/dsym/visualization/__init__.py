@@ -8,6 +8,7 @@ from .curves import (
     training_figure,
 )
 from .detections import gallery_figure
+from .pseudo_label_curves import plot_pseudo_labels, pseudo_label_figure
 from .style import class_styles, save_figure
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     'confidence_figure',
     'gallery_figure',
     'load_json',
+    'plot_pseudo_labels',
     'pr_figure',
+    'pseudo_label_figure',
     'read_scalars',
     'save_figure',
     'training_figure',

@@ -2,5 +2,21 @@
 
 from .cached_loading import LoadCachedImageFromFile
 from .center_brightness import CenterBrightness
+from .drop_dataset import DropDataset
+from .mild_blur import MildBlur
+from .random_gamma import RandomGamma
+from .seed_augmentations import SeedAugmentations
+from .sensor_noise import SensorNoise
+from .tracked_geometry import TrackedLetterResize, TrackedRandomAffine
 
-__all__ = ['CenterBrightness', 'LoadCachedImageFromFile']
+__all__ = [
+    'CenterBrightness',
+    'DropDataset',
+    'LoadCachedImageFromFile',
+    'MildBlur',
+    'RandomGamma',
+    'SeedAugmentations',
+    'SensorNoise',
+    'TrackedLetterResize',
+    'TrackedRandomAffine',
+]

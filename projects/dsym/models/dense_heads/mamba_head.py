@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from .yolov9_head import YOLOv9Head, flatten_levels
+from .yolov9_head import YOLOv9Head, box_weights, flatten_levels
 
 
 @MODELS.register_module()
@@ -70,6 +70,7 @@ class MambaHead(YOLOv9Head):
             bbox_preds,
             bbox_dist_preds,
             gt_instances_preprocess(truth, len(metas)),
+            box_weights(truth),
         )
         logits = flatten_levels(confidences)[matches.image, matches.place]
         ious = bbox_overlaps(

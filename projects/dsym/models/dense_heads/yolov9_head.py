@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.structures.bbox import distance2bbox
@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import InputError
 
@@ -43,6 +44,52 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in levels], 1)
 
 
+def box_weights(
+    batch_gt_instances: Union[Tensor, Sequence[InstanceData]],
+) -> Optional[Tensor]:
+    """Collect the weights of boxes.
+
+    Args:
+        batch_gt_instances (Tensor or list): As in
+            :meth:`YOLOv9Head.loss_by_feat`.
+
+    Returns:
+        Tensor, optional: ``(B, G)``; None if no box has any.
+    """
+    if isinstance(batch_gt_instances, Tensor) or not any(
+        'weights' in boxes for boxes in batch_gt_instances
+    ):
+        return None
+    weights = [
+        boxes.get('weights', boxes.bboxes.new_ones(len(boxes)))
+        for boxes in batch_gt_instances
+    ]
+    return pad_sequence(weights, batch_first=True)
+
+
+def place_weights(assigned: Dict[str, Tensor], weights: Tensor) -> Tensor:
+    """Give each place the weight of its box, and 1 to the background.
+
+    Args:
+        assigned (dict[str, Tensor]): Of :class:`SparseTaskAlignedAssigner`.
+        weights (Tensor): Of the boxes ``(B, G)``.
+
+    Returns:
+        Tensor: ``(B, places, 1)``.
+
+    Raises:
+        InputError: If the assigner does not tell the boxes.
+    """
+    if 'assigned_rows' not in assigned:
+        raise InputError(
+            'weights of boxes need to know which place has which box: set '
+            "train_cfg.assigner.type='SparseTaskAlignedAssigner'"
+        )
+    weights = weights.gather(1, assigned['assigned_rows'])
+    matched = assigned['fg_mask_pre_prior'].bool()
+    return torch.where(matched, weights, 1.0)[..., None]
+
+
 @MODELS.register_module()
 class YOLOv9Head(YOLOv8Head):
     """Dense head of YOLOv9 with its auxiliary (PGI) branch.
@@ -51,6 +98,9 @@ class YOLOv9Head(YOLOv8Head):
     cross-entropy on task-aligned soft labels, CIoU and distribution focal
     loss. In training the auxiliary branch has the same loss on an assignment
     of its own, times ``aux_loss_weight``. In eval mode it is not computed.
+
+    Boxes may have ``weights``: the losses of the places that match a box are
+    multiplied with its weight. Doubtful pseudo-labels count less so.
 
     Args:
         head_module (dict): The main branch, e.g. ``YOLOv9HeadModule``.
@@ -151,8 +201,8 @@ class YOLOv9Head(YOLOv8Head):
             bbox_preds (Sequence[Tensor]): As :meth:`forward` gives them.
             bbox_dist_preds (Sequence[Tensor]): As :meth:`forward` gives them.
             batch_gt_instances (Tensor or list): Boxes in input pixels: a list
-                of ``InstanceData`` or mmyolo's ``(N, 6)`` tensor of image
-                index, label, x1, y1, x2, y2.
+                of ``InstanceData``, with ``weights`` or without, or mmyolo's
+                ``(N, 6)`` tensor of image index, label, x1, y1, x2, y2.
             batch_img_metas (Sequence[dict]): One an image.
             batch_gt_instances_ignore (list, optional): Unused, as in mmyolo.
 
@@ -166,6 +216,7 @@ class YOLOv9Head(YOLOv8Head):
             bbox_preds,
             bbox_dist_preds,
             gt_instances_preprocess(batch_gt_instances, len(batch_img_metas)),
+            box_weights(batch_gt_instances),
         )[0]
 
     def match_and_loss(
@@ -174,6 +225,7 @@ class YOLOv9Head(YOLOv8Head):
         bbox_preds: Sequence[Tensor],
         bbox_dist_preds: Sequence[Tensor],
         truth: Tensor,
+        box_weights: Optional[Tensor] = None,
     ) -> Tuple[Dict[str, Tensor], Matches]:
         """As :meth:`loss_by_feat`, with the main branch's matches.
 
@@ -182,6 +234,8 @@ class YOLOv9Head(YOLOv8Head):
             bbox_preds (Sequence[Tensor]): As :meth:`forward` gives them.
             bbox_dist_preds (Sequence[Tensor]): As :meth:`forward` gives them.
             truth (Tensor): ``(B, G, 5)`` of label and xyxy, zeros below.
+            box_weights (Tensor, optional): Weight of each box ``(B, G)``.
+                Defaults to None, 1.
 
         Returns:
             tuple[dict[str, Tensor], Matches]: Losses and matches.
@@ -195,6 +249,7 @@ class YOLOv9Head(YOLOv8Head):
                 bbox_preds[levels],
                 bbox_dist_preds[levels],
                 truth,
+                box_weights,
             )
 
         losses, matches = branch_loss(slice(num_levels))
@@ -230,6 +285,7 @@ class YOLOv9Head(YOLOv8Head):
         bbox_preds: Sequence[Tensor],
         bbox_dist_preds: Sequence[Tensor],
         truth: Tensor,
+        box_weights: Optional[Tensor] = None,
     ) -> Tuple[Dict[str, Tensor], Matches]:
         """Losses of one branch, as ``YOLOv8Head``'s.
 
@@ -243,6 +299,8 @@ class YOLOv9Head(YOLOv8Head):
             bbox_dist_preds (Sequence[Tensor]): One branch of
                 :meth:`forward`.
             truth (Tensor): ``(B, G, 5)`` of label and xyxy, zeros below.
+            box_weights (Tensor, optional): Weight of each box ``(B, G)``.
+                Defaults to None, 1.
 
         Returns:
             tuple[dict[str, Tensor], Matches]: ``loss_cls``, ``loss_bbox``,
@@ -265,9 +323,14 @@ class YOLOv9Head(YOLOv8Head):
                 (corners.sum(-1, keepdim=True) > 0).float(),
             )
         scores = assigned['assigned_scores']
+        losses_cls = self.loss_cls(logits, scores)
+        if box_weights is not None and box_weights.size(1):
+            weights = place_weights(assigned, box_weights)
+            scores = scores * weights
+            losses_cls = losses_cls * weights
         total = scores.sum().clamp(min=1)
         scale = num_imgs * get_dist_info()[1]
-        loss_cls = self.loss_cls(logits, scores).sum() / total
+        loss_cls = losses_cls.sum() / total
 
         distributions = torch.cat(
             [x.reshape(num_imgs, -1, 4, reg_max) for x in bbox_dist_preds], 1

@@ -47,7 +47,8 @@ class SparseTaskAlignedAssigner(BatchTaskAlignedAssigner):
         Returns:
             dict[str, Tensor]: As in mmyolo: ``assigned_labels (B, P)``,
             ``assigned_bboxes (B, P, 4)``, ``assigned_scores (B, P,
-            num_classes)`` and ``fg_mask_pre_prior (B, P)``.
+            num_classes)`` and ``fg_mask_pre_prior (B, P)``; and, unless
+            ``G`` is 0, the boxes' rows ``assigned_rows (B, P)``.
         """
         if gt_bboxes.size(1) == 0:
             return super().forward(
@@ -92,6 +93,7 @@ class SparseTaskAlignedAssigner(BatchTaskAlignedAssigner):
             assigned_bboxes=gt_bboxes[batch, gt_index],
             assigned_scores=scores,
             fg_mask_pre_prior=foreground,
+            assigned_rows=gt_index,
         )
 
     def _is_inside(self, priors: Tensor, gt_bboxes: Tensor) -> Tensor:

@@ -1,0 +1,5 @@
+"""Samplers."""
+
+from .seeded_sampler import SeededIndex, SeededSampler
+
+__all__ = ['SeededIndex', 'SeededSampler']

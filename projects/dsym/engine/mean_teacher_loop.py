@@ -1,0 +1,307 @@
+from itertools import islice
+from typing import Dict, Iterator, List, Optional, Sequence, Union
+
+import torch
+from mmdet.engine.hooks import MeanTeacherHook
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import LOOPS, TASK_UTILS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from .moving_teacher import MovingTeacher
+
+EMA_STATE = 'mean_teacher_ema'  # in the message hub, which checkpoints keep
+
+
+@LOOPS.register_module()
+class MeanTeacherLoop(EpochBasedTrainLoop):
+    """The training algorithm of the DSYM paper (Table 1).
+
+    Phase 1, ``burn_in_epochs`` epochs: the student learns from labelled
+    batches; an epoch is one pass over ``train_dataloader``. Then the teacher
+    takes the student's parameters and buffers. Phase 2: the student learns
+    from labelled and unlabelled batches; an epoch is one pass over
+    ``unlabeled_dataloader`` while the labelled loaders begin again as often as
+    they have to; after every optimizer step the teacher moves (eq 3).
+
+    A step takes one batch of every labelled loader, so the place in each of
+    them follows from the number of steps, and a resumed run goes on where the
+    other stopped. With ``SeededSampler`` and ``SeedAugmentations`` its images
+    are the same too.
+
+    Args:
+        runner (Runner): The runner; its model has ``student`` and
+            ``teacher``.
+        dataloader (DataLoader or dict): Labelled images.
+        unlabeled_dataloader (DataLoader or dict): Unlabelled images in the
+            branches ``unsup_teacher`` and ``unsup_student``.
+        max_epochs (int): Epochs of both phases.
+        burn_in_epochs (int): Epochs of phase 1. Defaults to 0, for a student
+            that was trained before (``load_from``).
+        labeled_dataloaders (Sequence[dict]): More labelled images, such as
+            synthetic ones, with batch sizes of their own. Defaults to ().
+        ema (dict): Schedule of the coefficient: ``ConstantEMA``,
+            ``WarmupEMA``, ``CosineEMA`` or ``AdaptiveEMA``. Defaults to
+            ``WarmupEMA``.
+        **kwargs: As in :class:`EpochBasedTrainLoop`: ``val_interval``, ...
+
+    Raises:
+        InputError: If the phases, loaders, model or schedules do not fit.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Union[DataLoader, dict],
+        unlabeled_dataloader: Union[DataLoader, dict],
+        max_epochs: int,
+        burn_in_epochs: int = 0,
+        labeled_dataloaders: Sequence[dict] = (),
+        ema: Dict = dict(type='WarmupEMA'),
+        **kwargs,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        if not 0 <= burn_in_epochs <= max_epochs:
+            raise InputError(
+                f'train_cfg.burn_in_epochs={burn_in_epochs}: give 0 to '
+                f'train_cfg.max_epochs={max_epochs}'
+            )
+        self.burn_in_epochs = burn_in_epochs
+        self.labeled = [
+            self.dataloader,
+            *map(self._build_loader, labeled_dataloaders),
+        ]
+        self.unlabeled = self._build_loader(unlabeled_dataloader)
+        for loader in (*self.labeled, self.unlabeled):
+            if not len(loader):
+                raise InputError(
+                    f'{type(loader.dataset).__name__} has '
+                    f'{len(loader.dataset)} images, fewer than a batch of '
+                    f'{loader.batch_size}: lower batch_size or set '
+                    'drop_last=False'
+                )
+        self._max_iters = self.steps_before(max_epochs)
+        self.ema = TASK_UTILS.build(ema)
+        self.move_teacher: Optional[MovingTeacher] = None
+        self._sources: Optional[List[Iterator[dict]]] = None
+
+    def _build_loader(self, loader: Union[DataLoader, dict]) -> DataLoader:
+        config = self.runner._randomness_cfg
+        return self.runner.build_dataloader(
+            loader, self.runner.seed, config.get('diff_rank_seed', False)
+        )
+
+    def steps_before(self, epoch: int) -> int:
+        """Count the steps of all epochs before one."""
+        burn_in = min(epoch, self.burn_in_epochs)
+        first = burn_in * len(self.labeled[0])
+        return first + (epoch - burn_in) * len(self.unlabeled)
+
+    def run(self) -> torch.nn.Module:
+        """Train both phases."""
+        check_model(self.model)
+        check_hooks(self.runner.hooks)
+        check_schedules(self.runner.cfg.get('param_scheduler'), self)
+        self.ema.usual = self.runner.message_hub.get_info(EMA_STATE)
+        self.move_teacher = MovingTeacher(
+            self.model.teacher, self.model.student
+        )
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """Train one epoch of the phase that it belongs to."""
+        semi_supervised = self._epoch >= self.burn_in_epochs
+        self.dataloader = (
+            self.unlabeled if semi_supervised else self.labeled[0]
+        )
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        if self._epoch == self.burn_in_epochs and not self._done_in_epoch():
+            self.move_teacher(alpha=0)
+        if semi_supervised:
+            for idx, unlabeled in self._unlabeled_batches():
+                self.run_iter(idx, join([*self._labeled_batches(), unlabeled]))
+        else:
+            for idx in range(self._done_in_epoch(), len(self.dataloader)):
+                self.run_iter(idx, join(self._labeled_batches()))
+            # what is validated or saved after this epoch is the teacher
+            self.move_teacher(alpha=0)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: dict) -> None:
+        """Train one step and move the teacher.
+
+        Args:
+            idx (int): Step in the epoch.
+            data_batch (dict): ``inputs`` and ``data_samples``, each by branch
+                a list of one an image.
+        """
+        self.runner.call_hook(
+            'before_train_iter', batch_idx=idx, data_batch=data_batch
+        )
+        optim_wrapper = self.runner.optim_wrapper
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper)
+        stepped = getattr(optim_wrapper, 'should_update', lambda: True)()
+        if self._epoch >= self.burn_in_epochs and stepped:
+            disagreement = getattr(self.model, 'disagreement', None)
+            begin = self.steps_before(self.burn_in_epochs)
+            alpha = self.ema(
+                self._iter - begin, self._max_iters - begin, disagreement
+            )
+            self.move_teacher(alpha)
+            hub = self.runner.message_hub
+            hub.update_scalar('train/ema_alpha', alpha)
+            hub.update_info(EMA_STATE, self.ema.usual)
+        self.runner.call_hook(
+            'after_train_iter',
+            batch_idx=idx,
+            data_batch=data_batch,
+            outputs=outputs,
+        )
+        self._iter += 1
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model inside a distributed wrapper."""
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def restart_labeled(self) -> None:
+        """Begin the labelled loaders anew, after a change of a pipeline."""
+        self._sources = None
+
+    def _done_in_epoch(self) -> int:
+        """Steps of this epoch that a resumed run has behind it."""
+        return self._iter - self.steps_before(self._epoch)
+
+    def _labeled_batches(self) -> List[dict]:
+        """The next batch of every labelled loader."""
+        if self._sources is None:
+            self._sources = [endless(x, self._iter) for x in self.labeled]
+        return [next(source) for source in self._sources]
+
+    def _unlabeled_batches(self) -> Iterator[tuple]:
+        """The rest of this epoch's pass over the unlabelled images."""
+        done = self._done_in_epoch()
+        number = self._epoch - self.burn_in_epochs
+        return enumerate(one_pass(self.unlabeled, number, done), done)
+
+
+def one_pass(loader: DataLoader, number: int, done: int) -> Iterator[dict]:
+    """Batches of a pass over a loader from batch ``done`` on.
+
+    Args:
+        loader (DataLoader): The loader.
+        number (int): Which pass, for the shuffling.
+        done (int): Batches that are left out.
+
+    Returns:
+        Iterator[dict]: The others.
+    """
+    sampler = loader.batch_sampler.sampler
+    if hasattr(sampler, 'set_epoch'):
+        sampler.set_epoch(number)
+    if done and hasattr(sampler, 'first'):
+        sampler.first = done * loader.batch_sampler.batch_size
+        done = 0
+    return islice(loader, done, None)
+
+
+def endless(loader: DataLoader, done: int) -> Iterator[dict]:
+    """Batches of a loader for ever, from batch ``done`` on.
+
+    Args:
+        loader (DataLoader): The loader.
+        done (int): Batches, of all passes, that are left out.
+
+    Yields:
+        dict: A batch.
+    """
+    number, done = divmod(done, len(loader))
+    while True:
+        yield from one_pass(loader, number, done)
+        number, done = number + 1, 0
+
+
+def join(batches: Sequence[dict]) -> dict:
+    """Join batches to one of several branches, as mmdet's ``MultiBranch``.
+
+    Args:
+        batches (Sequence[dict]): ``inputs`` and ``data_samples``, each a list,
+            which is the branch ``sup``, or lists by branch.
+
+    Returns:
+        dict: ``inputs`` and ``data_samples``, each by branch a list.
+
+    Raises:
+        InputError: If a loader stacks its images.
+    """
+    joined: Dict[str, dict] = {'inputs': {}, 'data_samples': {}}
+    for batch in batches:
+        for key, branches in joined.items():
+            values = batch[key]
+            if isinstance(values, list):
+                values = {'sup': values}
+            for branch, samples in values.items():
+                if not isinstance(samples, list):
+                    raise InputError(
+                        'MeanTeacherLoop: a loader gives stacked images: set '
+                        "collate_fn=dict(type='pseudo_collate') of each"
+                    )
+                samples = [x for x in samples if x is not None]
+                if samples:
+                    branches.setdefault(branch, []).extend(samples)
+    return joined
+
+
+def check_model(model: torch.nn.Module) -> None:
+    """Raise :class:`InputError` unless it has a student and a teacher."""
+    if not (hasattr(model, 'student') and hasattr(model, 'teacher')):
+        raise InputError(
+            f'MeanTeacherLoop: {type(model).__name__} has no student and '
+            "teacher: set model=dict(type='DSYMDetector', detector=...)"
+        )
+
+
+def check_hooks(hooks: Sequence[Hook]) -> None:
+    """Raise :class:`InputError` if something averages the average."""
+    for hook in hooks:
+        if isinstance(hook, (EMAHook, MeanTeacherHook)):
+            raise InputError(
+                'MeanTeacherLoop moves the teacher itself: take '
+                f'{type(hook).__name__} out of custom_hooks, or there is an '
+                'average of the average'
+            )
+
+
+def check_schedules(
+    config: Union[dict, Sequence[dict], None], loop: MeanTeacherLoop
+) -> None:
+    """Raise if a schedule's epochs would be counted with one length.
+
+    mmengine turns epochs into steps by the length of the first loader.
+
+    Args:
+        config (dict or Sequence[dict], optional): ``param_scheduler``.
+        loop (MeanTeacherLoop): The loop.
+
+    Raises:
+        InputError: If a schedule reaches into phase 2 so.
+    """
+    schedules = [config] if isinstance(config, dict) else config or []
+    for schedule in schedules:
+        end = schedule.get('end', loop.max_epochs)
+        if (
+            schedule.get('convert_to_iter_based')
+            and end > loop.burn_in_epochs
+            and len(loop.labeled[0]) != len(loop.unlabeled)
+        ):
+            raise InputError(
+                f'param_scheduler {schedule.type}: convert_to_iter_based '
+                'counts all epochs with the length of the labelled loader: '
+                'set by_epoch=False, and no end for a schedule that lasts '
+                'until the end'
+            )

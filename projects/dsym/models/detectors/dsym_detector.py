@@ -1,0 +1,389 @@
+import math
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmdet.models.detectors import SemiBaseDetector
+from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
+from mmdet.structures import DetDataSample, SampleList
+from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmengine.config import ConfigDict
+from mmengine.dist import get_world_size
+from mmengine.registry import MODELS, TASK_UTILS
+from mmengine.structures import InstanceData
+from mmyolo.models.dense_heads import (
+    YOLOv5Head,
+    YOLOv6Head,
+    YOLOv7Head,
+    YOLOv8Head,
+)
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..dense_heads import MambaHead, YOLOv9Head
+from .pseudo_labels import (
+    PseudoRecord,
+    homographies,
+    move_boxes,
+    predict_views,
+)
+
+# Heads whose losses are multiplied with the number of images, as YOLOv5's.
+# mmyolo's others inherit from them, but not that.
+SUMS_IMAGES = {
+    YOLOv5Head, YOLOv6Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead,
+}  # fmt: skip
+PSEUDO_CFG = dict(
+    score_thr=0.05,
+    nms=dict(type='nms', iou_threshold=0.6),
+    max_per_img=100,
+    multi_label=False,
+)
+Filter = Callable[
+    [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
+]
+
+
+@MODELS.register_module()
+class DSYMDetector(SemiBaseDetector):
+    """Student and teacher of a one-stage detector (section 3.1 of the paper).
+
+    ``L = L_sup + lambda_unsup(t) (L_pseudo + L_consistency)``. The teacher
+    predicts on the weak view; its boxes are selected, filtered if a filter is
+    attached, and projected to the strong view, on which the student learns
+    them; and where both look at the same, student and teacher shall agree
+    (eq 2). A batch without unlabelled branches has the first term alone.
+
+    Losses of YOLO heads are sums over the images of a batch. The unsupervised
+    ones are scaled by labelled over unlabelled images: ``unsup_weight`` means
+    the same for every ratio of them.
+
+    Args:
+        detector (dict): Any detector of mmdet or mmyolo with one dense
+            ``bbox_head``.
+        semi_train_cfg (dict, optional):
+
+            - ``sup_weight`` (float): Defaults to 1.
+            - ``unsup_weight`` (float): The final lambda. Defaults to 1.
+            - ``ramp_steps`` (int): Unsupervised steps over which it rises as
+              ``exp(-5 (1 - t)^2)``. Defaults to 0, at once.
+            - ``pseudo_test_cfg`` (dict): Inference settings of the teacher
+              over ``test_cfg``, which is made for mAP. Defaults to boxes of
+              a score of 0.05, one class each, NMS at IoU 0.6.
+            - ``selector`` (dict): ``ScoreThreshold``, ``TwoThresholds`` or
+              ``MixtureThreshold``. Defaults to the first.
+            - ``consistency`` (dict): ``ConsistencyLoss``, for YOLOv8 and v9
+              heads. Defaults to None, without.
+            - ``mix`` (dict): ``PseudoMixUp`` or ``PseudoMosaic`` of the
+              student's images. Defaults to None. Consistency, whose places
+              it would move, is not computed then.
+            - ``empty_images`` (bool): Whether the student learns from images
+              without any pseudo-label that they are background. Defaults to
+              False: it more often means that the teacher is unsure.
+
+        semi_test_cfg (dict, optional): ``predict_on``, 'teacher' or
+            'student'. Defaults to the teacher.
+        data_preprocessor (dict, optional): Defaults to the detector's own,
+            for each branch.
+        init_cfg (dict, optional): Defaults to None.
+
+    Attributes:
+        pseudo_records (list[PseudoRecord]): Of the last step.
+        disagreement (Tensor, optional): Of student and teacher, see
+            :class:`ConsistencyLoss`.
+
+    Raises:
+        InputError: If the detector has no dense head, or a setting needs
+            another one.
+    """
+
+    def __init__(
+        self,
+        detector: ConfigType,
+        semi_train_cfg: OptConfigType = None,
+        semi_test_cfg: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+        init_cfg: OptMultiConfig = None,
+    ) -> None:
+        super().__init__(
+            detector,
+            semi_train_cfg=ConfigDict(semi_train_cfg or {}),
+            semi_test_cfg=ConfigDict(semi_test_cfg or {}),
+            data_preprocessor=data_preprocessor
+            or branch_preprocessor(detector),
+            init_cfg=init_cfg,
+        )
+        if not hasattr(self.student, 'bbox_head'):
+            raise InputError(
+                f'DSYMDetector: {type(self.student).__name__} has no single '
+                'bbox_head: give a one-stage detector'
+            )
+        cfg, head = self.semi_train_cfg, self.student.bbox_head
+        self.sums_images = loss_owner(head) in SUMS_IMAGES
+        self.pseudo_cfg = ConfigDict(
+            {
+                **self.teacher.bbox_head.test_cfg,
+                **PSEUDO_CFG,
+                **cfg.get('pseudo_test_cfg', {}),
+            }
+        )
+        self.selector = TASK_UTILS.build(
+            cfg.get('selector', dict(type='ScoreThreshold'))
+        )
+        self.mix = self.consistency = None
+        if cfg.get('mix'):
+            self.mix = MODELS.build(cfg.mix)
+        if cfg.get('consistency'):
+            if not isinstance(head, YOLOv8Head):
+                raise InputError(
+                    'semi_train_cfg.consistency: '
+                    f'{type(head).__name__} gives no logits and box '
+                    'distributions to compare: set it to None'
+                )
+            self.consistency = MODELS.build(cfg.consistency)
+        self.register_buffer('unsup_steps', torch.zeros((), dtype=torch.long))
+        self.pseudo_label_filter: Optional[Filter] = None
+        self.pseudo_records: List[PseudoRecord] = []
+        self.disagreement: Optional[Tensor] = None
+
+    def attach_filter(self, pseudo_label_filter: Optional[Filter]) -> None:
+        """Let a component judge the selected boxes.
+
+        Args:
+            pseudo_label_filter (callable, optional): Takes the teacher's
+                samples and, of each image, ``bboxes`` in pixels of the
+                original, ``scores``, ``labels`` and perhaps ``weights``; gives
+                the same with boxes dropped, relabelled or weighted.
+        """
+        self.pseudo_label_filter = pseudo_label_filter
+
+    def train(self, mode: bool = True) -> 'DSYMDetector':
+        """Set the mode of the student; the teacher only ever predicts."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def loss(
+        self,
+        multi_batch_inputs: Dict[str, Tensor],
+        multi_batch_data_samples: Dict[str, SampleList],
+    ) -> Dict[str, Tensor]:
+        """All terms of the loss.
+
+        Args:
+            multi_batch_inputs (dict[str, Tensor]): Images ``(B, 3, H, W)`` by
+                branch: ``sup`` and, of the same images in the same order,
+                ``unsup_teacher`` and ``unsup_student``.
+            multi_batch_data_samples (dict[str, list]): Their samples.
+
+        Returns:
+            dict[str, Tensor]: The detector's losses, with ``sup_`` or
+            ``unsup_`` before their names, and those of the consistency.
+        """
+        inputs, samples = multi_batch_inputs, multi_batch_data_samples
+        self.pseudo_records, self.disagreement = [], None
+        losses = self.loss_by_gt_instances(inputs['sup'], samples['sup'])
+        if 'unsup_student' not in inputs:
+            return losses
+        outs, labels = self.pseudo_label(
+            inputs['unsup_teacher'], samples['unsup_teacher']
+        )
+        labels = self.project(labels, samples['unsup_student'])
+        unsup = self.loss_of_student(
+            inputs['unsup_student'], samples, labels, outs
+        )
+        weight = self.unsup_weight()
+        self.unsup_steps += 1
+        if self.sums_images:
+            # the same scale as the supervised sum over images
+            weight *= len(inputs['sup']) * get_world_size()
+        unsup = rename_loss_dict('unsup_', reweight_loss_dict(unsup, weight))
+        num_boxes = sum(map(len, labels)) / len(labels)
+        unsup['pseudo_boxes'] = inputs['sup'].new_tensor(num_boxes)
+        return {**losses, **unsup}
+
+    def unsup_weight(self) -> float:
+        """Lambda of this step (a Gaussian ramp, arXiv:1610.02242)."""
+        cfg = self.semi_train_cfg
+        done = min(
+            1.0, int(self.unsup_steps) / max(1, cfg.get('ramp_steps', 0))
+        )
+        if not cfg.get('ramp_steps'):
+            done = 1.0
+        return cfg.get('unsup_weight', 1.0) * math.exp(-5 * (1 - done) ** 2)
+
+    @torch.no_grad()
+    def pseudo_label(
+        self, inputs: Tensor, samples: SampleList
+    ) -> Tuple[tuple, List[InstanceData]]:
+        """Let the teacher label images.
+
+        Args:
+            inputs (Tensor): Weak views ``(B, 3, H, W)``.
+            samples (list[DetDataSample]): Theirs.
+
+        Returns:
+            tuple[tuple, list[InstanceData]]: The outputs of its head, and the
+            boxes of each image, in pixels of the original, that were
+            selected and passed the filter.
+        """
+        head = self.teacher.bbox_head
+        outs = head(self.teacher.extract_feat(inputs))
+        back = torch.linalg.inv(homographies(samples, inputs.device))
+        predicted = [
+            move_boxes(boxes, matrix, sample.ori_shape)
+            for boxes, matrix, sample in zip(
+                predict_views(head, outs, samples, self.pseudo_cfg),
+                back,
+                samples,
+            )
+        ]
+        labels = [self.selector(boxes) for boxes in predicted]
+        stages = dict(predicted=predicted, selected=labels)
+        if self.pseudo_label_filter is not None:
+            labels = self.pseudo_label_filter(samples, labels)
+            stages['filtered'] = labels
+        self.pseudo_records = [
+            PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
+            for sample, *boxes in zip(samples, *stages.values())
+        ]
+        return outs, labels
+
+    def project(
+        self, labels: List[InstanceData], samples: SampleList
+    ) -> List[InstanceData]:
+        """Move pseudo-labels from the originals to the student's views."""
+        matrices = homographies(samples, self.unsup_steps.device)
+        return [
+            move_boxes(boxes, matrix, sample.img_shape)
+            for boxes, matrix, sample in zip(labels, matrices, samples)
+        ]
+
+    def loss_of_student(
+        self,
+        inputs: Tensor,
+        samples: Dict[str, SampleList],
+        labels: List[InstanceData],
+        teacher_outs: tuple,
+    ) -> Dict[str, Tensor]:
+        """Losses on the strong views, as means over their images.
+
+        Args:
+            inputs (Tensor): Strong views ``(B, 3, H, W)``.
+            samples (dict[str, list]): Samples of all branches.
+            labels (list[InstanceData]): Pseudo-labels in these views.
+            teacher_outs (tuple): Of the teacher's head on the weak views.
+
+        Returns:
+            dict[str, Tensor]: The detector's losses and the consistency's.
+        """
+        chosen = list(range(len(labels)))
+        # consistency speaks of every place: images without boxes stay
+        if not self.semi_train_cfg.get('empty_images') and not (
+            self.consistency and not self.mix
+        ):
+            chosen = [i for i in chosen if len(labels[i])]
+        if not chosen:
+            return {}
+        everything = len(chosen) == len(labels)
+        student = [samples['unsup_student'][i] for i in chosen]
+        labels = [labels[i] for i in chosen]
+        inputs = inputs if everything else inputs[chosen]
+        if self.mix is not None:
+            inputs, labels = self.mix(inputs, labels)
+        head = self.student.bbox_head
+        outs = head(self.student.extract_feat(inputs))
+        losses = {}
+        if self.semi_train_cfg.get('empty_images') or any(map(len, labels)):
+            losses = self.loss_of_boxes(outs, labels, student)
+        if self.consistency is not None and self.mix is None:
+            teacher = samples['unsup_teacher']
+            to_student = homographies(student, inputs.device)
+            terms, self.disagreement = self.consistency(
+                *level_outputs(head, outs, inputs),
+                *teacher_outs[:2],
+                to_student
+                @ torch.linalg.inv(homographies(teacher, inputs.device)),
+                [x.img_shape for x in teacher],
+                head.featmap_strides,
+            )
+            losses = {**losses, **terms}
+        return losses
+
+    def loss_of_boxes(
+        self,
+        outs: tuple,
+        labels: List[InstanceData],
+        samples: SampleList,
+    ) -> Dict[str, Tensor]:
+        """The detector's own losses with pseudo-labels as targets."""
+        head = self.student.bbox_head
+        metas = [sample.metainfo for sample in samples]
+        losses = head.loss_by_feat(*outs, labels, metas, None)
+        if self.sums_images:
+            mean = 1 / (len(labels) * get_world_size())
+            losses = reweight_loss_dict(losses, mean)
+        return losses
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args
+    ) -> None:
+        """Accept a plain detector's checkpoint, for student and teacher."""
+        own = self.state_dict(prefix=prefix)
+        if not any(f'{prefix}student.' in key for key in state_dict):
+            plain = {key: state_dict.pop(key) for key in [*state_dict]}
+            for part in ('student.', 'teacher.'):
+                state_dict.update(
+                    {prefix + part + key: x for key, x in plain.items()}
+                )
+        for key, value in own.items():
+            if 'student.' not in key and 'teacher.' not in key:
+                state_dict.setdefault(key, value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def loss_owner(head: nn.Module) -> type:
+    """The class whose ``loss_by_feat`` a head has."""
+    return next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
+
+
+def branch_preprocessor(detector: ConfigType) -> ConfigDict:
+    """Make a detector's preprocessor one of several branches.
+
+    Args:
+        detector (dict): Config of the detector.
+
+    Returns:
+        ConfigDict: mmdet's ``MultiBranchDataPreprocessor`` with mmdet's own
+        for lists of images, which mmyolo's, of stacked ones, is a kind of.
+    """
+    own = detector.get('data_preprocessor') or {}
+    keys = 'mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor'
+    return ConfigDict(
+        type='mmdet.MultiBranchDataPreprocessor',
+        data_preprocessor=dict(
+            {key: own[key] for key in keys if key in own},
+            type='mmdet.DetDataPreprocessor',
+        ),
+    )
+
+
+def level_outputs(
+    head: YOLOv8Head, outs: tuple, inputs: Tensor
+) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Class logits and box distributions of the main levels.
+
+    Args:
+        head (YOLOv8Head): The student's head.
+        outs (tuple): What it gave in training.
+        inputs (Tensor): The images.
+
+    Returns:
+        tuple[Sequence[Tensor]]: ``(B, num_classes, H, W)`` and
+        ``(B, H * W, 4, reg_max)`` a level.
+    """
+    levels = head.num_levels
+    bins = [
+        x.reshape(len(inputs), -1, 4, head.head_module.reg_max)
+        for x in outs[2][:levels]
+    ]
+    return outs[0][:levels], bins

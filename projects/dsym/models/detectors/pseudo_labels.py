@@ -1,0 +1,122 @@
+from typing import Dict, NamedTuple, Sequence, Tuple
+
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_project
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ...errors import InputError
+
+# As YOLOv5RandomAffine treats true boxes that it moves out of an image.
+MIN_SIDE = 2.0  # px
+MIN_AREA_LEFT = 0.1
+
+
+class PseudoRecord(NamedTuple):
+    """What became of the teacher's boxes of one image.
+
+    Attributes:
+        img_path (str): The image.
+        stages (dict[str, InstanceData]): ``predicted``, ``selected`` and,
+            with a filter, ``filtered``: each with ``bboxes`` in pixels of the
+            original image, ``scores`` and ``labels``.
+    """
+
+    img_path: str
+    stages: Dict[str, InstanceData]
+
+
+def homographies(samples: Sequence[DetDataSample], device) -> Tensor:
+    """The way from the original images to their views.
+
+    Args:
+        samples (Sequence[DetDataSample]): Of the views.
+        device (torch.device): Where to.
+
+    Returns:
+        Tensor: ``(B, 3, 3)``, float32.
+
+    Raises:
+        InputError: If a view does not know it.
+    """
+    for sample in samples:
+        if 'homography_matrix' not in sample:
+            raise InputError(
+                'a view has no homography_matrix: use TrackedLetterResize and '
+                "TrackedRandomAffine, and name 'homography_matrix' in the "
+                'meta_keys of its mmdet.PackDetInputs'
+            )
+    return torch.stack(
+        [
+            torch.as_tensor(x.homography_matrix, dtype=torch.float32)
+            for x in samples
+        ]
+    ).to(device)
+
+
+def predict_views(
+    head: nn.Module,
+    outs: tuple,
+    samples: Sequence[DetDataSample],
+    cfg: ConfigDict,
+) -> Sequence[InstanceData]:
+    """Decode a dense head's outputs to boxes in pixels of the views.
+
+    mmyolo's heads clip boxes to ``ori_shape`` also without rescaling
+    (mmyolo#908): a view of 640 px of an image of 200 px would lose all but
+    its corner. They are told that the view is the original.
+
+    Args:
+        head (nn.Module): The head.
+        outs (tuple): What its forward gave.
+        samples (Sequence[DetDataSample]): Of the views.
+        cfg (ConfigDict): Inference settings.
+
+    Returns:
+        Sequence[InstanceData]: ``bboxes``, ``scores``, ``labels``; float32
+        under autocast too.
+    """
+    metas = []
+    for sample in samples:
+        meta = {**sample.metainfo, 'ori_shape': sample.img_shape[:2]}
+        meta.pop('pad_param', None)
+        metas.append({**meta, 'scale_factor': (1.0, 1.0)})
+    results = head.predict_by_feat(
+        *outs, batch_img_metas=metas, cfg=cfg, rescale=False
+    )
+    for boxes in results:
+        boxes.bboxes = boxes.bboxes.float()
+        boxes.scores = boxes.scores.float()
+        boxes.labels = boxes.labels.long()
+    return results
+
+
+def move_boxes(
+    boxes: InstanceData, homography: Tensor, shape: Tuple[int, int]
+) -> InstanceData:
+    """Project boxes and drop what lies outside.
+
+    A box is kept if a tenth of its area and 2 px of each side are still in
+    the image, as ``YOLOv5RandomAffine`` does with true boxes.
+
+    Args:
+        boxes (InstanceData): With ``bboxes``.
+        homography (Tensor): ``(3, 3)``.
+        shape (tuple[int]): Height and width of where they go.
+
+    Returns:
+        InstanceData: Those that are left, clipped.
+    """
+    moved = bbox_project(boxes.bboxes, homography)
+    height, width = shape[:2]
+    limits = moved.new_tensor([width, height, width, height])
+    clipped = torch.minimum(moved.clamp(min=0), limits)
+    sides = clipped[:, 2:] - clipped[:, :2]
+    before = (moved[:, 2:] - moved[:, :2]).prod(-1)
+    keep = (sides > MIN_SIDE).all(-1)
+    keep &= sides.prod(-1) > MIN_AREA_LEFT * before
+    boxes = boxes[keep]
+    boxes.bboxes = clipped[keep]
+    return boxes

@@ -1,0 +1,81 @@
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .pseudo_labels import move_boxes
+
+Mixed = Tuple[Tensor, List[InstanceData]]
+
+
+@MODELS.register_module()
+class PseudoMixUp(nn.Module):
+    """Lay each image over another one, with the pseudo-labels of both.
+
+    As MixPL (arXiv:2312.07006): the mean of two images keeps the objects of
+    both, and a missed one weighs less. Only images of one size are mixed.
+    """
+
+    def forward(self, inputs: Tensor, labels: List[InstanceData]) -> Mixed:
+        """Mix.
+
+        Args:
+            inputs (Tensor): ``(B, C, H, W)``.
+            labels (list[InstanceData]): Pseudo-labels of each.
+
+        Returns:
+            tuple[Tensor, list[InstanceData]]: As many mixed ones.
+        """
+        others = torch.randperm(len(inputs)).tolist()
+        mixed = 0.5 * (inputs + inputs[others])
+        return mixed, [
+            InstanceData.cat([labels[i], labels[j]]) if i != j else labels[i]
+            for i, j in enumerate(others)
+        ]
+
+
+@MODELS.register_module()
+class PseudoMosaic(nn.Module):
+    """Tile four images at half their size, with their pseudo-labels.
+
+    As MixPL's pseudo-mosaic: a batch of B images gives B mosaics, each image
+    in four of them.
+    """
+
+    def forward(self, inputs: Tensor, labels: List[InstanceData]) -> Mixed:
+        """Mix.
+
+        Args:
+            inputs (Tensor): ``(B, C, H, W)``, with even sides.
+            labels (list[InstanceData]): Pseudo-labels of each.
+
+        Returns:
+            tuple[Tensor, list[InstanceData]]: As many mosaics.
+        """
+        height, width = inputs.shape[-2:]
+        small = F.interpolate(
+            inputs, scale_factor=0.5, mode='bilinear', antialias=True
+        )
+        rounds = [torch.randperm(len(inputs)).tolist() for _ in range(4)]
+        tiles = [small[order] for order in rounds]
+        mosaics = torch.cat(
+            [torch.cat(tiles[:2], -1), torch.cat(tiles[2:], -1)], -2
+        )
+        places = [(0, 0), (width / 2, 0), (0, height / 2)]
+        places.append((width / 2, height / 2))
+        moves = [
+            inputs.new_tensor([[0.5, 0, x], [0, 0.5, y], [0, 0, 1]]).float()
+            for x, y in places
+        ]
+        return mosaics, [
+            InstanceData.cat(
+                [
+                    move_boxes(labels[order[i]], move, (height, width))
+                    for order, move in zip(rounds, moves)
+                ]
+            )
+            for i in range(len(inputs))
+        ]
