@@ -15,3 +15,14 @@ def neu_det_root():
     if not root or not Path(root).is_dir():
         pytest.skip('NEU-DET is absent: set NEU_DET_ROOT to its folder')
     return Path(root)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _unformatted_configs():
+    """yapf takes seconds to lay a config out whenever a runner saves it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.config.config.FormatCode',
+            lambda text, **style: (text, True),
+        )
+        yield

@@ -53,7 +53,11 @@ class OneWeight(BaseModel):
         return dict(loss=self.layer(inputs.float().view(-1, 1)).sum())
 
 
-def train(folder, max_epochs, last, workers):
+def two(mark):
+    return dict(type='TwoSamples', pipeline=[dict(type='Mark', value=mark)])
+
+
+def train(folder, max_epochs, last, workers, dataset=None):
     seen = Seen()
     runner = Runner(
         model=OneWeight(),
@@ -64,9 +68,7 @@ def train(folder, max_epochs, last, workers):
             persistent_workers=workers > 0,
             collate_fn=dict(type='default_collate'),
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dict(
-                type='TwoSamples', pipeline=[dict(type='Mark', value=1)]
-            ),
+            dataset=dataset or two(1),
         ),
         train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
@@ -91,6 +93,17 @@ def train(folder, max_epochs, last, workers):
 def test_last_epochs(tmp_path, workers, last):
     marks = train(tmp_path, max_epochs=5, last=last, workers=workers)
     assert marks == [(e, 1 if e < 3 else 2) for e in range(5) for _ in 'ab']
+
+
+@pytest.mark.usefixtures('_registered')
+@pytest.mark.parametrize('workers', [0, 1])
+def test_concatenated_and_repeated(tmp_path, workers):
+    """The pipelines inside, also of a wrapper in a wrapper."""
+    twice = dict(type='RepeatDataset', times=2, dataset=two(3))
+    both = dict(type='ConcatDataset', datasets=[two(1), twice])
+    marks = train(tmp_path, 2, last=1, workers=workers, dataset=both)
+    expected = [(0, mark) for mark in (1, 1, 3, 3, 3, 3)]
+    assert marks == expected + 6 * [(1, 2)]
 
 
 @pytest.mark.usefixtures('_registered')

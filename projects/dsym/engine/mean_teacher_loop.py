@@ -7,6 +7,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
@@ -241,16 +242,16 @@ def join(batches: Sequence[dict]) -> dict:
     """
     joined: Dict[str, dict] = {'inputs': {}, 'data_samples': {}}
     for batch in batches:
+        if isinstance(batch['inputs'], Tensor):
+            raise InputError(
+                'MeanTeacherLoop: a loader gives stacked images: set '
+                "collate_fn=dict(type='pseudo_collate') of each"
+            )
         for key, branches in joined.items():
             values = batch[key]
             if isinstance(values, list):
                 values = {'sup': values}
             for branch, samples in values.items():
-                if not isinstance(samples, list):
-                    raise InputError(
-                        'MeanTeacherLoop: a loader gives stacked images: set '
-                        "collate_fn=dict(type='pseudo_collate') of each"
-                    )
                 samples = [x for x in samples if x is not None]
                 if samples:
                     branches.setdefault(branch, []).extend(samples)

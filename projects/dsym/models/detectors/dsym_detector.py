@@ -10,16 +10,11 @@ from mmengine.config import ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
 from mmengine.structures import InstanceData
-from mmyolo.models.dense_heads import (
-    YOLOv5Head,
-    YOLOv6Head,
-    YOLOv7Head,
-    YOLOv8Head,
-)
-from torch import Tensor, nn
+from mmyolo.models.dense_heads import YOLOv8Head
+from torch import Tensor
 
 from ...errors import InputError
-from ..dense_heads import MambaHead, YOLOv9Head
+from .dense_outputs import level_outputs, pick, sums_images
 from .pseudo_labels import (
     PseudoRecord,
     homographies,
@@ -27,11 +22,6 @@ from .pseudo_labels import (
     predict_views,
 )
 
-# Heads whose losses are multiplied with the number of images, as YOLOv5's.
-# mmyolo's others inherit from them, but not that.
-SUMS_IMAGES = {
-    YOLOv5Head, YOLOv6Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead,
-}  # fmt: skip
 PSEUDO_CFG = dict(
     score_thr=0.05,
     nms=dict(type='nms', iou_threshold=0.6),
@@ -74,8 +64,7 @@ class DSYMDetector(SemiBaseDetector):
             - ``consistency`` (dict): ``ConsistencyLoss``, for YOLOv8 and v9
               heads. Defaults to None, without.
             - ``mix`` (dict): ``PseudoMixUp`` or ``PseudoMosaic`` of the
-              student's images. Defaults to None. Consistency, whose places
-              it would move, is not computed then.
+              student's images, without consistency. Defaults to None.
             - ``empty_images`` (bool): Whether the student learns from images
               without any pseudo-label that they are background. Defaults to
               False: it more often means that the teacher is unsure.
@@ -118,7 +107,7 @@ class DSYMDetector(SemiBaseDetector):
                 'bbox_head: give a one-stage detector'
             )
         cfg, head = self.semi_train_cfg, self.student.bbox_head
-        self.sums_images = loss_owner(head) in SUMS_IMAGES
+        self.sums_images = sums_images(head)
         self.pseudo_cfg = ConfigDict(
             {
                 **self.teacher.bbox_head.test_cfg,
@@ -133,6 +122,11 @@ class DSYMDetector(SemiBaseDetector):
         if cfg.get('mix'):
             self.mix = MODELS.build(cfg.mix)
         if cfg.get('consistency'):
+            if self.mix is not None:
+                raise InputError(
+                    'semi_train_cfg.mix moves the places that consistency '
+                    'compares: set one of the two to None'
+                )
             if not isinstance(head, YOLOv8Head):
                 raise InputError(
                     'semi_train_cfg.consistency: '
@@ -276,33 +270,42 @@ class DSYMDetector(SemiBaseDetector):
         Returns:
             dict[str, Tensor]: The detector's losses and the consistency's.
         """
-        chosen = list(range(len(labels)))
-        # consistency speaks of every place: images without boxes stay
-        if not self.semi_train_cfg.get('empty_images') and not (
-            self.consistency and not self.mix
-        ):
-            chosen = [i for i in chosen if len(labels[i])]
-        if not chosen:
+        student = samples['unsup_student']
+        learnt = [*range(len(labels))]
+        if not self.semi_train_cfg.get('empty_images'):
+            learnt = [i for i in learnt if len(labels[i])]
+        # only consistency looks at images without boxes
+        if self.consistency is None and len(learnt) < len(labels):
+            inputs, student = inputs[learnt], [student[i] for i in learnt]
+            labels = [labels[i] for i in learnt]
+            learnt = [*range(len(labels))]
+        if not len(inputs):
             return {}
-        everything = len(chosen) == len(labels)
-        student = [samples['unsup_student'][i] for i in chosen]
-        labels = [labels[i] for i in chosen]
-        inputs = inputs if everything else inputs[chosen]
         if self.mix is not None:
-            inputs, labels = self.mix(inputs, labels)
+            # seeded: a resumed run mixes the same
+            generator = torch.Generator().manual_seed(int(self.unsup_steps))
+            inputs, labels = self.mix(inputs, labels, generator)
         head = self.student.bbox_head
         outs = head(self.student.extract_feat(inputs))
         losses = {}
-        if self.semi_train_cfg.get('empty_images') or any(map(len, labels)):
-            losses = self.loss_of_boxes(outs, labels, student)
-        if self.consistency is not None and self.mix is None:
+        if learnt:
+            losses = self.loss_of_boxes(
+                outs if len(learnt) == len(inputs) else pick(outs, learnt),
+                [labels[i] for i in learnt],
+                [student[i].metainfo for i in learnt],
+            )
+        if self.consistency is not None:
             teacher = samples['unsup_teacher']
-            to_student = homographies(student, inputs.device)
+            # solve, unlike a product, stays in float32 under autocast
+            to_student = torch.linalg.solve(
+                homographies(teacher, inputs.device),
+                homographies(student, inputs.device),
+                left=False,
+            )
             terms, self.disagreement = self.consistency(
                 *level_outputs(head, outs, inputs),
                 *teacher_outs[:2],
-                to_student
-                @ torch.linalg.inv(homographies(teacher, inputs.device)),
+                to_student,
                 [x.img_shape for x in teacher],
                 head.featmap_strides,
             )
@@ -310,15 +313,12 @@ class DSYMDetector(SemiBaseDetector):
         return losses
 
     def loss_of_boxes(
-        self,
-        outs: tuple,
-        labels: List[InstanceData],
-        samples: SampleList,
+        self, outs: tuple, labels: List[InstanceData], metas: List[dict]
     ) -> Dict[str, Tensor]:
         """The detector's own losses with pseudo-labels as targets."""
-        head = self.student.bbox_head
-        metas = [sample.metainfo for sample in samples]
-        losses = head.loss_by_feat(*outs, labels, metas, None)
+        losses = self.student.bbox_head.loss_by_feat(
+            *outs, labels, metas, None
+        )
         if self.sums_images:
             mean = 1 / (len(labels) * get_world_size())
             losses = reweight_loss_dict(losses, mean)
@@ -341,11 +341,6 @@ class DSYMDetector(SemiBaseDetector):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def loss_owner(head: nn.Module) -> type:
-    """The class whose ``loss_by_feat`` a head has."""
-    return next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
-
-
 def branch_preprocessor(detector: ConfigType) -> ConfigDict:
     """Make a detector's preprocessor one of several branches.
 
@@ -365,25 +360,3 @@ def branch_preprocessor(detector: ConfigType) -> ConfigDict:
             type='mmdet.DetDataPreprocessor',
         ),
     )
-
-
-def level_outputs(
-    head: YOLOv8Head, outs: tuple, inputs: Tensor
-) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Class logits and box distributions of the main levels.
-
-    Args:
-        head (YOLOv8Head): The student's head.
-        outs (tuple): What it gave in training.
-        inputs (Tensor): The images.
-
-    Returns:
-        tuple[Sequence[Tensor]]: ``(B, num_classes, H, W)`` and
-        ``(B, H * W, 4, reg_max)`` a level.
-    """
-    levels = head.num_levels
-    bins = [
-        x.reshape(len(inputs), -1, 4, head.head_module.reg_max)
-        for x in outs[2][:levels]
-    ]
-    return outs[0][:levels], bins

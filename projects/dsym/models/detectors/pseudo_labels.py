@@ -83,6 +83,8 @@ def predict_views(
         meta = {**sample.metainfo, 'ori_shape': sample.img_shape[:2]}
         meta.pop('pad_param', None)
         metas.append({**meta, 'scale_factor': (1.0, 1.0)})
+    # mmcv's NMS has no kernel for bfloat16
+    outs = [[level.float() for level in levels] for levels in outs]
     results = head.predict_by_feat(
         *outs, batch_img_metas=metas, cfg=cfg, rescale=False
     )
@@ -109,7 +111,9 @@ def move_boxes(
     Returns:
         InstanceData: Those that are left, clipped.
     """
-    moved = bbox_project(boxes.bboxes, homography)
+    # autocast would round pixels to 8 bits
+    with torch.autocast(homography.device.type, enabled=False):
+        moved = bbox_project(boxes.bboxes, homography)
     height, width = shape[:2]
     limits = moved.new_tensor([width, height, width, height])
     clipped = torch.minimum(moved.clamp(min=0), limits)

@@ -1,4 +1,4 @@
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -19,17 +19,23 @@ class PseudoMixUp(nn.Module):
     both, and a missed one weighs less. Only images of one size are mixed.
     """
 
-    def forward(self, inputs: Tensor, labels: List[InstanceData]) -> Mixed:
+    def forward(
+        self,
+        inputs: Tensor,
+        labels: List[InstanceData],
+        generator: Optional[torch.Generator] = None,
+    ) -> Mixed:
         """Mix.
 
         Args:
             inputs (Tensor): ``(B, C, H, W)``.
             labels (list[InstanceData]): Pseudo-labels of each.
+            generator (torch.Generator, optional): Of random numbers.
 
         Returns:
             tuple[Tensor, list[InstanceData]]: As many mixed ones.
         """
-        others = torch.randperm(len(inputs)).tolist()
+        others = torch.randperm(len(inputs), generator=generator).tolist()
         mixed = 0.5 * (inputs + inputs[others])
         return mixed, [
             InstanceData.cat([labels[i], labels[j]]) if i != j else labels[i]
@@ -45,12 +51,18 @@ class PseudoMosaic(nn.Module):
     in four of them.
     """
 
-    def forward(self, inputs: Tensor, labels: List[InstanceData]) -> Mixed:
+    def forward(
+        self,
+        inputs: Tensor,
+        labels: List[InstanceData],
+        generator: Optional[torch.Generator] = None,
+    ) -> Mixed:
         """Mix.
 
         Args:
             inputs (Tensor): ``(B, C, H, W)``, with even sides.
             labels (list[InstanceData]): Pseudo-labels of each.
+            generator (torch.Generator, optional): Of random numbers.
 
         Returns:
             tuple[Tensor, list[InstanceData]]: As many mosaics.
@@ -59,7 +71,10 @@ class PseudoMosaic(nn.Module):
         small = F.interpolate(
             inputs, scale_factor=0.5, mode='bilinear', antialias=True
         )
-        rounds = [torch.randperm(len(inputs)).tolist() for _ in range(4)]
+        rounds = [
+            torch.randperm(len(inputs), generator=generator).tolist()
+            for _ in range(4)
+        ]
         tiles = [small[order] for order in rounds]
         mosaics = torch.cat(
             [torch.cat(tiles[:2], -1), torch.cat(tiles[2:], -1)], -2

@@ -85,8 +85,10 @@ class ConsistencyLoss(nn.Module):
             limits = seen.new_tensor([s[:2] for s in teacher_shapes]).flip(1)
             inside = ((seen >= 0) & (seen < limits[:, None])).all(-1)
             inside &= alike[:, None]
-            scores = sample(teacher_scores[level].sigmoid(), seen, stride)
-            boxes = boxes_at(teacher_boxes[level], seen, stride)
+            scores = sample(
+                teacher_scores[level].detach().sigmoid(), seen, stride
+            )
+            boxes = boxes_at(teacher_boxes[level].detach(), seen, stride)
             corners = project(as_corners(boxes), to_student)
             low, high = corners.amin(2), corners.amax(2)
             sides = torch.cat([centers - low, high - centers], -1) / stride
@@ -134,7 +136,9 @@ def project(points: Tensor, homographies: Tensor) -> Tensor:
     """Map points ``(B or 1, ..., 2)`` by ``(B, 3, 3)`` to ``(B, ..., 2)``."""
     shape = (-1, *[1] * (points.dim() - 2), 3, 3)
     homogeneous = F.pad(points, (0, 1), value=1.0)[..., None]
-    mapped = (homographies.reshape(shape) @ homogeneous)[..., 0]
+    # autocast would round pixels to 8 bits
+    with torch.autocast(points.device.type, enabled=False):
+        mapped = (homographies.reshape(shape) @ homogeneous)[..., 0]
     return mapped[..., :2] / mapped[..., 2:]
 
 

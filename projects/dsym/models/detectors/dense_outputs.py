@@ -1,0 +1,59 @@
+from typing import Any, List, Sequence, Tuple
+
+from mmyolo.models.dense_heads import (
+    YOLOv5Head,
+    YOLOv6Head,
+    YOLOv7Head,
+    YOLOv8Head,
+)
+from torch import Tensor, nn
+
+from ..dense_heads import MambaHead, YOLOv9Head
+
+# Heads whose losses are multiplied with the number of images, as YOLOv5's.
+# mmyolo's others inherit from them, but not that.
+SUMS_IMAGES = {
+    YOLOv5Head, YOLOv6Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead,
+}  # fmt: skip
+
+
+def pick(outs: Any, images: List[int]) -> Any:
+    """Outputs of some images from nested lists of tensors ``(B, ...)``."""
+    if isinstance(outs, Tensor):
+        return outs[images]
+    return type(outs)(pick(x, images) for x in outs)
+
+
+def sums_images(head: nn.Module) -> bool:
+    """Whether a head's losses grow with the number of images.
+
+    Args:
+        head (nn.Module): Of mmdet, mmyolo or dsym.
+
+    Returns:
+        bool: As the class says whose ``loss_by_feat`` it has.
+    """
+    owner = next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
+    return owner in SUMS_IMAGES
+
+
+def level_outputs(
+    head: YOLOv8Head, outs: tuple, inputs: Tensor
+) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Class logits and box distributions of the main levels.
+
+    Args:
+        head (YOLOv8Head): The student's head.
+        outs (tuple): What it gave in training.
+        inputs (Tensor): The images.
+
+    Returns:
+        tuple[Sequence[Tensor]]: ``(B, num_classes, H, W)`` and
+        ``(B, H * W, 4, reg_max)`` a level.
+    """
+    levels = head.num_levels
+    bins = [
+        x.reshape(len(inputs), -1, 4, head.head_module.reg_max)
+        for x in outs[2][:levels]
+    ]
+    return outs[0][:levels], bins

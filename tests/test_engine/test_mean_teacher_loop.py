@@ -1,0 +1,236 @@
+"""MeanTeacherLoop: phases, places in the loaders, resuming, schedules."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from tiny_semi import semi_config, train
+
+from dsym.errors import InputError
+
+NUM_LABELED, NUM_UNLABELED = 6, 8
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """A run of 3 + 4 + 4 steps that saves every epoch and every 5 steps."""
+    folder = tmp_path_factory.mktemp('unbroken')
+    config = semi_config(folder)
+    config.custom_hooks = [
+        dict(
+            type='CheckpointHook',
+            by_epoch=False,
+            interval=5,
+            save_last=False,
+            filename_tmpl='step_{}.pth',
+        )
+    ]
+    return (config, *train(config))
+
+
+def images(steps, branch):
+    return [name for step in steps for name in step['images'].get(branch, [])]
+
+
+def test_phases__labelled_then_both(unbroken):
+    _, runner, steps = unbroken
+    assert [s['epoch'] for s in steps] == [0] * 3 + [1] * 4 + [2] * 4
+    assert [s['size'] for s in steps] == [3] * 3 + [4] * 8
+    assert runner.max_iters == runner.iter == 11
+    for step in steps[:3]:
+        assert set(step['images']) == {'sup'}
+        assert not any(k.startswith('unsup') for k in step['outputs'])
+    for step in steps[3:]:
+        assert set(step['images']) == {'sup', 'unsup_teacher', 'unsup_student'}
+        assert (
+            step['images']['unsup_teacher']
+            == (step['images']['unsup_student'])
+        )
+        assert 'unsup_loss_cls' in step['outputs']
+        assert 'unsup_loss_consistency_cls' in step['outputs']
+
+
+def test_epoch__one_pass_over_the_unlabelled_images(unbroken):
+    _, _, steps = unbroken
+    for epoch in (1, 2):
+        part = [s for s in steps if s['epoch'] == epoch]
+        assert len(set(images(part, 'unsup_teacher'))) == NUM_UNLABELED
+    first, second = (
+        images([s for s in steps if s['epoch'] == e], 'unsup_teacher')
+        for e in (1, 2)
+    )
+    assert first != second  # shuffled anew
+
+
+def test_labelled_loader__goes_on_over_the_epochs(unbroken):
+    _, _, steps = unbroken
+    names = images(steps, 'sup')  # 22: three passes of six and four more
+    for start in range(0, 18, NUM_LABELED):
+        assert len(set(names[start : start + NUM_LABELED])) == NUM_LABELED
+    assert set(Counter(names).values()) == {3, 4}
+
+
+@pytest.mark.parametrize(
+    'name, done', [('epoch_1', 3), ('epoch_2', 7), ('step_5', 5)]
+)
+def test_resume__next_losses_are_those_of_the_unbroken_run(
+    unbroken, tmp_path, name, done
+):
+    config, runner, steps = unbroken
+    checkpoint = Path(runner.work_dir) / f'{name}.pth'
+    again, more = train(
+        config,
+        load_from=str(checkpoint),
+        resume=True,
+        work_dir=str(tmp_path),
+        experiment_name=f'resumed_{name}',
+    )
+    assert len(more) == 11 - done
+    assert [s['images'] for s in more] == [s['images'] for s in steps[done:]]
+    assert [s['lr'] for s in more] == [s['lr'] for s in steps[done:]]
+    for old, new in zip(steps[done:], more):
+        assert new['outputs'] == pytest.approx(old['outputs'], rel=1e-4)
+    state = again.model.state_dict()
+    for key, value in runner.model.state_dict().items():
+        torch.testing.assert_close(state[key], value, rtol=1e-4, atol=1e-5)
+
+
+class Follow(Hook):
+    """Computes eq 3 beside the loop, in double precision."""
+
+    def __init__(self, alpha, burn_in):
+        self.alpha, self.burn_in = alpha, burn_in
+        self.expected = {}
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        model = runner.model
+        teacher = model.teacher.state_dict()
+        for key, value in model.student.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            student = value.double().clone()
+            if runner.epoch < self.burn_in:
+                self.expected[key] = student  # what phase 2 starts from
+                continue
+            old = self.expected[key]
+            new = self.alpha * old + (1 - self.alpha) * student
+            self.expected[key] = new
+            torch.testing.assert_close(
+                teacher[key].double(), new, rtol=1e-4, atol=1e-5
+            )
+
+
+def test_teacher__follows_every_step_from_the_end_of_phase_1(tmp_path):
+    config = semi_config(tmp_path, ema=dict(type='ConstantEMA', alpha=0.9))
+    follow = Follow(alpha=0.9, burn_in=1)
+    train(config, hooks=[follow])
+    # batch statistics have moved, and the teacher's with them (trap 2)
+    key = next(k for k in follow.expected if k.endswith('running_mean'))
+    assert follow.expected[key].abs().max() > 1e-3
+
+
+def test_more_labelled_sources__have_their_own_batch_sizes(tmp_path):
+    config = semi_config(tmp_path, burn_in=1, max_epochs=2)
+    loader = config.labeled_loader
+    pipeline = config.train_dataloader.dataset.pipeline
+    config.train_cfg.labeled_dataloaders = [
+        loader(5, 3, pipeline, batch_size=1),
+        loader(4, 4, pipeline, batch_size=3),
+    ]
+    _, steps = train(config)
+    assert [len(s['images']['sup']) for s in steps[:3]] == [6, 4, 6]
+    assert len(steps) == 3 + 4
+
+
+def test_schedules__last_until_the_end_of_phase_2(unbroken):
+    _, _, steps = unbroken
+    # LinearLR's factor moves from 1 to 0.1 in max_iters - 1 steps; the hook
+    # that records runs after the scheduler's
+    expected = [0.001 * (1 - 0.9 * min(1, (i + 1) / 10)) for i in range(11)]
+    assert [s['lr'] for s in steps] == pytest.approx(expected, rel=1e-5)
+
+
+def test_schedule_by_epochs__is_refused_where_epochs_differ(tmp_path):
+    config = semi_config(tmp_path)
+    config.param_scheduler = dict(
+        type='LinearLR', by_epoch=True, end=3, convert_to_iter_based=True
+    )
+    with pytest.raises(InputError, match='by_epoch=False'):
+        train(config)
+
+
+def test_mosaic__closes_in_the_labelled_loaders(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=2)
+    stage2 = config.train_dataloader.dataset.pipeline
+    mark = dict(type='mmdet.RandomFlip', prob=0.0)
+    config.custom_hooks = [
+        dict(
+            type='CloseMosaicHook',
+            num_last_epochs=1,
+            switch_pipeline=[*stage2[:-1], mark, stage2[-1]],
+        )
+    ]
+    runner, steps = train(config)
+    loop = runner.train_loop
+    length = len(stage2)
+    assert len(loop.labeled[0].dataset.pipeline.transforms) == length + 1
+    names = [
+        type(t).__name__ for t in loop.unlabeled.dataset.pipeline.transforms
+    ]
+    assert names[-1] == 'MultiBranch'
+    # no image was left out or seen twice because of it
+    assert set(Counter(images(steps, 'sup')).values()) == {2, 3}
+
+
+def test_ema_hook__is_refused(tmp_path):
+    config = semi_config(tmp_path)
+    config.custom_hooks = [dict(type='EMAHook')]
+    with pytest.raises(InputError, match='average of the average'):
+        train(config)
+
+
+def test_stacked_images__are_refused(tmp_path):
+    config = semi_config(tmp_path)
+    loader = config.train_dataloader
+    pack = dict(type='mmdet.PackDetInputs', meta_keys=('img_path',))
+    loader.dataset.pipeline = [*loader.dataset.pipeline[:-2], pack]
+    loader.collate_fn = dict(type='yolov5_collate')
+    with pytest.raises(InputError, match='pseudo_collate'):
+        train(config)
+
+
+def test_plain_model__is_refused(tmp_path):
+    config = semi_config(tmp_path)
+    config.model = config.model.detector
+    with pytest.raises(InputError, match='DSYMDetector'):
+        train(config)
+
+
+def test_burn_in__longer_than_all_is_refused(tmp_path):
+    with pytest.raises(InputError, match='burn_in_epochs=4'):
+        train(semi_config(tmp_path, burn_in=4, max_epochs=3))
+
+
+def test_best_checkpoint__is_the_teachers(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    config.train_cfg.val_interval = 1
+    config.default_hooks.checkpoint.save_best = 'teacher/defect/mAP_50'
+    config.default_hooks.checkpoint.rule = 'greater'
+    runner, _ = train(config)
+    assert list(tmp_path.glob('work_dir/best_teacher*.pth'))
+    scalars = runner.message_hub.log_scalars
+    assert {'val/teacher/defect/mAP_50', 'val/student/defect/mAP_50'} <= set(
+        scalars
+    )
+
+
+def test_bf16__trains(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    config.optim_wrapper.update(type='BF16OptimWrapper', enabled=True)
+    runner, steps = train(config)
+    assert all(math.isfinite(s['outputs']['loss']) for s in steps)
+    stages = runner.model.pseudo_records[0].stages
+    assert stages['selected'].bboxes.dtype == torch.float32
