@@ -7,6 +7,7 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
 from dsym.errors import InputError
+from dsym.models.task_modules import ClassThresholds
 from dsym.models.task_modules.pseudo_selectors import split_by_mixture
 
 
@@ -172,3 +173,65 @@ def test_mixture__state_is_restored():
     assert selector.thresholds[1] != before[1]
     for name, value in selector.state_dict().items():
         assert torch.equal(value, other.state_dict()[name]), name
+
+
+def boxes_of(labels, scores):
+    boxes = InstanceData(bboxes=torch.zeros(len(labels), 4))
+    boxes.labels, boxes.scores = torch.tensor(labels), torch.tensor(scores)
+    return boxes
+
+
+def test_class_thresholds__as_many_boxes_as_labelled_images_have():
+    generator = torch.Generator().manual_seed(0)
+    # class 0 is never above 0.5, class 1 mostly above
+    selector = ClassThresholds(window=64, start=0.4)
+    selector.set_labeled([2.0, 0.5])
+    kept = torch.zeros(2)
+    for image in range(320):
+        draw = torch.rand(20, generator=generator)
+        labels = [0] * 10 + [1] * 10
+        scores = [*(draw[:10] / 2).tolist(), *draw[10:].tolist()]
+        chosen = selector(boxes_of(labels, scores))
+        if image >= 64:
+            kept += torch.bincount(chosen.labels, minlength=2)
+    # uniform scores: the best 2 of 10 are above 0.4, the best 0.5 of 10
+    # above 0.95
+    assert selector.threshold(0) == pytest.approx(0.4, abs=0.03)
+    assert selector.threshold(1) == pytest.approx(0.95, abs=0.03)
+    assert kept[0] / 256 == pytest.approx(2.0, rel=0.1)
+    assert kept[1] / 256 == pytest.approx(0.5, rel=0.2)
+
+
+def test_class_thresholds__best_half_counts_fully():
+    selector = ClassThresholds([4.0], window=8)
+    scores = [0.9, 0.8, 0.7, 0.6, 0.3, 0.2]
+    for _ in range(8):
+        chosen = selector(boxes_of([0] * 6, scores))
+    assert chosen.scores.tolist() == pytest.approx(scores[:4])
+    assert chosen.weights.tolist() == pytest.approx([1, 1, 0.7, 0.6])
+
+
+def test_class_thresholds__before_there_are_enough_images():
+    selector = ClassThresholds([4.0], window=8, start=0.65)
+    chosen = selector(boxes_of([0] * 3, [0.9, 0.7, 0.6]))
+    assert len(chosen) == 2
+
+
+def test_class_thresholds__none_below_the_lowest():
+    selector = ClassThresholds([9.0], window=4, lowest=0.25)
+    for _ in range(4):
+        chosen = selector(boxes_of([0] * 3, [0.9, 0.3, 0.2]))
+    assert len(chosen) == 2
+
+
+def test_class_thresholds__need_to_know_the_labelled_images():
+    with pytest.raises(InputError, match='boxes_per_image'):
+        ClassThresholds()(boxes_of([0], [0.9]))
+
+
+def test_class_thresholds__state_is_restored():
+    selector, other = (ClassThresholds([1.0], window=4) for _ in range(2))
+    for _ in range(4):
+        selector(boxes_of([0, 0], [0.9, 0.55]))
+    other.load_state_dict(selector.state_dict())
+    assert other.threshold(0) == selector.threshold(0) == pytest.approx(0.9)

@@ -8,7 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from .moving_teacher import MovingTeacher
@@ -105,6 +105,9 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_model(self.model)
         check_hooks(self.runner.hooks)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
+        selector = getattr(self.model, 'selector', None)
+        if hasattr(selector, 'set_labeled'):
+            selector.set_labeled(boxes_per_image(self.labeled[0].dataset))
         self.ema.usual = self.runner.message_hub.get_info(EMA_STATE)
         self.move_teacher = MovingTeacher(
             self.model.teacher, self.model.student
@@ -256,6 +259,22 @@ def join(batches: Sequence[dict]) -> dict:
                 if samples:
                     branches.setdefault(branch, []).extend(samples)
     return joined
+
+
+def boxes_per_image(dataset: Dataset) -> List[float]:
+    """Count a labelled data set's boxes.
+
+    Args:
+        dataset (Dataset): With ``get_data_info`` and ``metainfo``.
+
+    Returns:
+        list[float]: Mean number of boxes of each class.
+    """
+    counts = [0] * len(dataset.metainfo['classes'])
+    for i in range(len(dataset)):
+        for instance in dataset.get_data_info(i)['instances']:
+            counts[instance['bbox_label']] += not instance['ignore_flag']
+    return [count / len(dataset) for count in counts]
 
 
 def check_model(model: torch.nn.Module) -> None:

@@ -9,6 +9,7 @@ from .detectors import DSYMDetector, PseudoMixUp, PseudoMosaic
 from .losses import ConsistencyLoss
 from .necks import YOLOv9PAFPN
 from .task_modules import (
+    ClassThresholds,
     MixtureThreshold,
     ScoreThreshold,
     SparseTaskAlignedAssigner,
@@ -16,6 +17,7 @@ from .task_modules import (
 )
 
 __all__ = [
+    'ClassThresholds',
     'ConsistencyLoss',
     'DSYMDetector',
     'MambaHead',
