@@ -1,4 +1,4 @@
-"""Two gloo processes under torchrun train one model."""
+"""Two gloo processes under torchrun train one model, or a mean teacher."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from tiny_run import run, write_config
+from tiny_semi import semi_config
 
 REPO = Path(__file__).resolve().parents[1]
 # Every rank saves what it starts from and what it ends with.
@@ -22,7 +23,7 @@ class save_parameters(Hook):
     def save(self, runner, when):
         model = getattr(runner.model, 'module', runner.model)
         path = f'{runner.work_dir}/rank{get_rank()}_{when}.pt'
-        torch.save(dict(model.named_parameters()), path)
+        torch.save(model.state_dict(), path)
 
     def before_train(self, runner):
         self.save(runner, 'before')
@@ -32,26 +33,31 @@ class save_parameters(Hook):
 """
 
 
-def test_torchrun__two_ranks_end_with_the_same_parameters(tmp_path):
-    (tmp_path / 'save_parameters.py').write_text(HOOK)
-    config = write_config(tmp_path, REPO / 'configs', 'save_parameters')
-    work_dir = tmp_path / 'work_dir'
+def train(config, folder):
+    """Train on two ranks; give what rank 0 and 1 saved, and the work_dir."""
+    work_dir = folder / 'work_dir'
     done = run(
         sys.executable, '-m', 'torch.distributed.run', '--standalone',
         '--nproc_per_node=2', REPO / 'tools' / 'train.py', config,
         '--launcher', 'pytorch', '--work-dir', work_dir,
-        cwd=tmp_path,
-        pythonpath=f'{tmp_path}{os.pathsep}{REPO / "projects"}',
+        cwd=folder,
+        pythonpath=f'{folder}{os.pathsep}{REPO / "projects"}',
     )  # fmt: skip
     assert not done.returncode, done.stderr[-3000:]
+    names = '0_before', '0_after', '1_after'
+    saved = (torch.load(work_dir / f'rank{name}.pt') for name in names)
+    return (*saved, work_dir)
 
-    before, after, other = (
-        torch.load(work_dir / f'rank{name}.pt')
-        for name in ('0_before', '0_after', '1_after')
-    )
+
+def test_torchrun__two_ranks_end_with_the_same_parameters(tmp_path):
+    (tmp_path / 'save_parameters.py').write_text(HOOK)
+    config = write_config(tmp_path, REPO / 'configs', 'save_parameters')
+    before, after, other, work_dir = train(config, tmp_path)
     assert after.keys() == before.keys() == other.keys()
     for name, value in after.items():
-        torch.testing.assert_close(value, other[name], rtol=0, atol=0)
+        # batch statistics are each rank's own
+        if 'running' not in name:
+            torch.testing.assert_close(value, other[name], rtol=0, atol=0)
     changed = sum(not torch.equal(after[k], before[k]) for k in after)
     assert changed > 0.9 * len(after)
 
@@ -60,3 +66,32 @@ def test_torchrun__two_ranks_end_with_the_same_parameters(tmp_path):
     # 8 images, 2 ranks of batch 2: two iterations an epoch, logged once.
     assert [log['iter'] for log in logs if 'loss' in log] == [1, 2]
     assert any('defect/mAP_50' in log for log in logs)
+
+
+def test_torchrun__two_ranks_have_one_student_and_one_teacher(tmp_path):
+    (tmp_path / 'save_parameters.py').write_text(HOOK)
+    config = semi_config(tmp_path, burn_in=1, max_epochs=2)
+    config.pop('labeled_loader')
+    config.custom_imports = dict(
+        imports=['dsym', 'save_parameters'], allow_failed_imports=False
+    )
+    config.custom_hooks = [dict(type='save_parameters')]
+    config.train_cfg.ema = dict(type='AdaptiveEMA', alpha=0.9)
+    # a rank whose images have no pseudo-label must not leave the other alone
+    config.model.semi_train_cfg.selector.score_thr = 0.02
+    config.dump(tmp_path / 'semi.py')
+    before, after, other, work_dir = train(tmp_path / 'semi.py', tmp_path)
+
+    for part in ('student.', 'teacher.'):
+        names = [name for name in after if name.startswith(part)]
+        for name in names:  # batch statistics too, averaged at the end
+            torch.testing.assert_close(
+                after[name], other[name], rtol=1e-6, atol=1e-6
+            )
+        changed = sum(not torch.equal(after[k], before[k]) for k in names)
+        assert changed > 0.9 * len(names)
+    scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
+    logs = [json.loads(line) for line in scalars.splitlines()]
+    # 6 labelled images on 2 ranks in batches of 2: two steps, of which the
+    # second repeats one image; 8 unlabelled ones: two steps
+    assert [log['iter'] for log in logs if 'loss' in log] == [1, 2, 3, 4]

@@ -3,6 +3,7 @@ r"""Time our parts against their peers, in one run, in alternation.
     python tools/benchmark.py detector [--out results.json] [--rounds 5]
     python tools/benchmark.py scan
     python tools/benchmark.py head
+    python tools/benchmark.py semi
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
@@ -10,7 +11,9 @@ inference of the re-parameterised model with its NMS at batch 1 and 16.
 ``scan``: our selective scans against mamba-ssm's ``selective_scan_ref``,
 forward and backward; and the C++ forward against the time that its bytes and
 its exponentials need on this machine. ``head``: a detector with MambaHead
-against the same one without. The figures are ratios: the median over the
+against the same one without. ``semi``: a semi-supervised step against the sum
+of its parts, and its memory against a supervised step of as many images. The
+figures are ratios: the median over the
 rounds with its quartiles.
 """
 
@@ -29,6 +32,7 @@ from benchmarks.detectors import (
     TrainToolbox,
 )
 from benchmarks.scans import Copy, Exponentials, Operator, Scan, Shape
+from benchmarks.semi import PARTS, SemiStep
 from mmengine.config import Config
 
 from dsym.provenance import describe_machine, git_commit
@@ -64,6 +68,7 @@ REFERENCE_SCANS = [
     Shape(batch=4, channels=128, length=784),
     Shape(batch=1, channels=64, length=6400),
 ]
+SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
 
 
@@ -222,7 +227,23 @@ def head(args: argparse.Namespace) -> Results:
         )
 
 
-BENCHMARKS = dict(detector=detector, scan=scan, head=head)
+def semi(args: argparse.Namespace) -> Results:
+    """Compare a semi-supervised step with the sum of its parts."""
+    rows = compare(
+        'semi-supervised step, 16 labelled and 16 unlabelled images, 224 px',
+        {part: SemiStep(str(SEMI), part) for part in PARTS},
+        32,
+        args,
+    )
+    # each is the part's time over the step's
+    parts = sum(rows[part]['ours_speed_up'] for part in PARTS[1:4])
+    memory = rows[PARTS[-1]]['ours_memory']
+    print(f'{1 / parts:.2f}x the time of its parts, {memory:.2f}x the memory')
+    yield 'step', rows
+    yield 'summary', dict(time_of_parts=1 / parts, memory=memory)
+
+
+BENCHMARKS = dict(detector=detector, scan=scan, head=head, semi=semi)
 
 
 def main() -> None:

@@ -16,6 +16,6 @@ model = dict(
     semi_train_cfg=dict(
         unsup_weight=1.0,
         ramp_steps=200,
-        selector=dict(type='TwoThresholds', low=0.2, high=0.6),
+        selector=dict(type='ClassThresholds'),
         consistency=dict(type='ConsistencyLoss')),
     semi_test_cfg=dict(predict_on='teacher'))

@@ -4,6 +4,8 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -145,6 +147,20 @@ def test_more_labelled_sources__have_their_own_batch_sizes(tmp_path):
     assert len(steps) == 3 + 4
 
 
+def test_class_thresholds__hear_of_the_labelled_boxes(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    config.model.semi_train_cfg.selector = dict(type='ClassThresholds')
+    runner, _ = train(config)
+    told = runner.model.selector.boxes_per_image
+    dataset = runner.train_loop.labeled[0].dataset
+    counts = Counter(
+        int(instance['bbox_label'])
+        for i in range(NUM_LABELED)
+        for instance in dataset.get_data_info(i)['instances']
+    )
+    assert told == [counts[label] / NUM_LABELED for label in range(6)]
+
+
 def test_schedules__last_until_the_end_of_phase_2(unbroken):
     _, _, steps = unbroken
     # LinearLR's factor moves from 1 to 0.1 in max_iters - 1 steps; the hook
@@ -183,6 +199,26 @@ def test_mosaic__closes_in_the_labelled_loaders(tmp_path):
     assert names[-1] == 'MultiBranch'
     # no image was left out or seen twice because of it
     assert set(Counter(images(steps, 'sup')).values()) == {2, 3}
+
+
+def test_unlabelled__is_a_folder_without_any_annotation(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    folder = tmp_path / 'line3' / 'images'
+    folder.mkdir(parents=True)
+    for i in range(3):
+        picture = np.full((20 + 10 * i, 40, 3), 60 * i, np.uint8)
+        cv2.imwrite(str(folder / f'{i}.png'), picture)
+    unlabeled = config.train_cfg.unlabeled_dataloader
+    unlabeled.dataset = dict(
+        type='DefectVOCDataset',
+        data_root=str(tmp_path / 'line3'),
+        data_prefix=dict(img='images'),
+        unlabeled=True,
+        metainfo=dict(classes=('a', 'b', 'c', 'd', 'e', 'f')),
+        pipeline=unlabeled.dataset.pipeline,
+    )
+    _, steps = train(config)
+    assert set(images(steps, 'unsup_student')) == {'0.png', '1.png', '2.png'}
 
 
 def test_ema_hook__is_refused(tmp_path):

@@ -103,3 +103,16 @@ def test_mmdets_hook_leaves_the_statistics_alone():
         kept, moved = getattr(teacher[1], name), getattr(ours[1], name)
         assert torch.equal(kept.double(), before[f'1.{name}'])
         assert (moved - kept).abs().min() > 1e-3
+
+
+def test_shared_tensor_moves_once():
+    """RTMDet's levels share convolutions, which are listed a time each."""
+
+    def net(value):
+        layer = nn.Linear(1, 1)
+        nn.init.constant_(layer.weight, value)
+        return nn.ModuleList([layer, layer, layer])
+
+    teacher, student = net(0.0), net(1.0)
+    MovingTeacher(teacher, student)(alpha=0.9)
+    assert teacher[0].weight.item() == pytest.approx(0.1)

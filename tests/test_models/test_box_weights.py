@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 from dsym.errors import InputError
-from dsym.models.dense_heads.yolov9_head import box_weights
+from dsym.models.dense_heads.doubtful_targets import box_weights
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = ('loss_cls', 'loss_bbox', 'loss_dfl')
@@ -87,32 +87,34 @@ def test_weights_of_1_change_nothing(kind):
 
 
 @pytest.mark.parametrize('kind', ['YOLOv9Head', 'MambaHead'])
-def test_one_weight_for_all_cancels_out(kind):
-    """In the means over weighted places, while their sum is above 1."""
+def test_one_weight_for_all_is_a_factor(kind):
+    """Of what belongs to boxes: a doubtful image teaches less."""
     head, outs = build(kind), outputs(1, kind)
     plain = losses_of(head, outs, boxes(FIRST))
     found = losses_of(head, outs, boxes(FIRST, [0.5, 0.5]))
     for name in set(plain) - {'loss_cls'}:
-        torch.testing.assert_close(found[name], plain[name])
+        torch.testing.assert_close(found[name], 0.5 * plain[name])
+    assert found['loss_cls'] < plain['loss_cls']
 
 
 @pytest.mark.parametrize('kind', ['YOLOv9Head', 'MambaHead'])
-def test_image_of_weight_0_has_no_box_loss(kind):
-    """The mean over the other image's places, times two images."""
+def test_weights_choose_among_images(kind):
+    """The losses of each alone add up to those of both."""
     head, outs = build(kind), outputs(2, kind)
-    first = [[level[:1] for level in levels] for levels in outs]
-    alone = losses_of(head, first, boxes(FIRST))
-    both = losses_of(
-        head, outs, boxes(FIRST, [1.0, 1.0]), boxes(SECOND, [0.0, 0.0])
-    )
-    full = losses_of(head, outs, boxes(FIRST), boxes(SECOND))
-    for name in set(alone) - {'loss_cls'}:
-        torch.testing.assert_close(both[name], 2 * alone[name])
-        assert (full[name] - both[name]).abs() > 1e-3
+
+    def losses(first, second):
+        return losses_of(
+            head, outs, boxes(FIRST, 2 * [first]), boxes(SECOND, 2 * [second])
+        )
+
+    full, one, other = losses(1.0, 1.0), losses(1.0, 0.0), losses(0.0, 1.0)
+    for name in set(full) - {'loss_cls'}:
+        torch.testing.assert_close(one[name] + other[name], full[name])
+        assert min(one[name], other[name]) > 1e-3
 
 
 def test_class_loss_by_its_definition():
-    """(w foreground + background) / (w sum of scores) with BCE of 0.5."""
+    """(w foreground + background) / (sum of scores) with BCE of 0.5."""
     head, outs = build(), outputs(1)
     truth = F.pad(torch.tensor(FIRST), (1, 0))[None]
     truth[0, :, 0] = torch.tensor([0.0, 1])
@@ -130,13 +132,13 @@ def test_class_loss_by_its_definition():
         found = losses_of(head, outs, boxes(FIRST, [weight, weight]))
         torch.testing.assert_close(
             found['loss_cls'],
-            (weight * foreground + background) / (weight * total),
+            (weight * foreground + background) / total,
             rtol=1e-4,
             atol=1e-4,
         )
-    # of weight 0 the background alone is left, over 1
+    # of weight 0 the background alone is left
     found = losses_of(head, outs, boxes(FIRST, [0.0, 0.0]))
-    torch.testing.assert_close(found['loss_cls'], background)
+    torch.testing.assert_close(found['loss_cls'], background / total)
     assert found['loss_bbox'] == found['loss_dfl'] == 0
 
 
@@ -189,3 +191,21 @@ def test_mmyolos_assigner_does_not_tell_the_boxes():
     losses_of(head, outputs(1), boxes(FIRST))
     with pytest.raises(InputError, match="type='SparseTaskAlignedAssigner'"):
         losses_of(head, outputs(1), boxes(FIRST, [1.0, 1.0]))
+
+
+@pytest.mark.parametrize('kind', ['YOLOv9Head', 'MambaHead'])
+def test_ignored__their_free_places_have_no_class_loss(kind):
+    head, outs = build(kind), outputs(2, kind)
+    labels = [boxes(FIRST), boxes(SECOND)]
+    everything, nothing = boxes([[-1.0, -1, 999, 999]]), boxes([])
+
+    def losses(*ignored):
+        return head.loss_by_feat(*outs, labels, [{}, {}], ignored or None)
+
+    plain, all_of_it = losses(), losses(everything, everything)
+    for key, value in losses(None, nothing).items():
+        torch.testing.assert_close(value, plain[key])
+    for key in ('loss_bbox', 'loss_dfl'):
+        torch.testing.assert_close(all_of_it[key], plain[key])
+    half = losses(None, everything)
+    assert 0 < all_of_it['loss_cls'] < half['loss_cls'] < plain['loss_cls']

@@ -215,7 +215,7 @@ def test_boxes__in_pixels_of_the_original_and_of_the_other_view():
         view.set_metainfo(
             dict(homography_matrix=torch.diag(torch.tensor([2.0, 2, 1])))
         )
-    outs, labels = model.pseudo_label(
+    outs, labels, _ = model.pseudo_label(
         inputs['unsup_teacher'], samples['unsup_teacher']
     )
     moved = model.project(labels, samples['unsup_student'])
@@ -254,6 +254,20 @@ def test_filter__judges_what_was_selected():
     assert float(losses['pseudo_boxes']) == 0
 
 
+def test_doubtful_boxes__are_not_taught_to_be_background():
+    model = build(mamba)
+    model.attach_filter(lambda samples, labels: [x[:1] for x in labels])
+    inputs, samples = batch()
+    ignoring = float(model.loss(inputs, samples)['unsup_loss_cls'])
+    for view in samples['unsup_student']:
+        assert len(view.ignored_instances) == 2  # of the three predicted
+    other = build(mamba, pseudo_test_cfg=dict(score_thr=0.0, max_per_img=1))
+    inputs, samples = batch()
+    background = float(other.loss(inputs, samples)['unsup_loss_cls'])
+    assert all(len(v.ignored_instances) == 0 for v in samples['unsup_student'])
+    assert ignoring < background
+
+
 def test_filter__weight_of_0_has_no_box_loss():
     model = build(mamba)
 
@@ -284,8 +298,9 @@ def test_images_without_boxes__are_background_only_on_demand():
             samples[branch][1:],
         )
     alone = float(build(mamba).loss(inputs, samples)['unsup_loss_cls'])
-    assert values[0] == pytest.approx(alone, rel=1e-4)
-    assert values[1] != pytest.approx(alone, rel=1e-2)
+    # half of the images have this loss
+    assert values[0] == pytest.approx(alone / 2, rel=1e-4)
+    assert values[1] != pytest.approx(alone / 2, rel=1e-2)
 
 
 def test_ramp__gaussian_over_its_steps():
@@ -351,6 +366,18 @@ def test_mix__is_learnt(mix):
     model = build(mamba, mix=dict(type=mix))
     losses = model.loss(*batch(copies_unlabeled=2))
     assert total(losses) > 0
+
+
+def test_weights__need_a_head_that_knows_them():
+    with pytest.raises(InputError, match='knows no weights'):
+        build(yolov8, selector=dict(type='TwoThresholds'))
+
+
+def test_filter__is_no_part_of_the_weights():
+    model = build(mamba)
+    keys = model.state_dict().keys()
+    model.attach_filter(torch.nn.Linear(2, 2))
+    assert model.state_dict().keys() == keys
 
 
 def test_two_stage_detector__is_refused():

@@ -14,7 +14,13 @@ import yaml
 from mmengine.config import Config
 from tiny_run import write_config
 
+from dsym.errors import InputError
+
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+from studies.plan import load_study  # noqa: E402
+
 STUDY = ROOT / 'tools' / 'study.py'
 
 
@@ -103,10 +109,17 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path):
         (dict(seeds=[1, 1]), 'two runs are called tiny_seed1'),
     ],
 )
-def test_mistakes_are_one_line(tmp_path, changes, message):
-    done = call('run', write_study(tmp_path, **changes), cwd=tmp_path)
+def test_mistakes(tmp_path, changes, message):
+    path = write_study(tmp_path, **changes)
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_study(path, tmp_path, tmp_path)
+
+
+def test_mistake_is_one_line(tmp_path):
+    path = write_study(tmp_path, config='nothing.py')
+    done = call('run', path, cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert 'there is no config' in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
@@ -136,10 +149,10 @@ def test_table__mean_and_sample_deviation(tmp_path):
     ]
 
 
-def test_hash_is_the_same_on_another_machine(tmp_path):
+def test_hash_is_the_same_on_another_machine(tmp_path, monkeypatch):
     """Nested data sets' places and workers too; other overrides change it."""
     digests = {}
-    for place, seed in (('a', 3), ('b', 3), ('b', 4)):  # a has 8 cores
+    for place, cores, seed in (('a', 8, 3), ('b', 2, 3), ('b', 2, 4)):
         path = write_study(
             tmp_path,
             config=str(
@@ -149,23 +162,12 @@ def test_hash_is_the_same_on_another_machine(tmp_path):
             options={},
             seeds=[seed],
         )
-        code = (
-            'import sys; sys.path.insert(0, sys.argv[1])\n'
-            'from pathlib import Path\n'
-            'import dsym.engine.cpu_threads_hook as cores\n'
-            f'cores.usable_cores = lambda: {8 if place == "a" else 2}\n'
-            'from studies.plan import load_study\n'
-            'path = Path(sys.argv[2])\n'
-            'print(load_study(path, path.parent, path.parent)[0].hash())\n'
+        monkeypatch.setenv('NEU_DET_ROOT', f'/{place}')
+        monkeypatch.setattr(
+            'dsym.engine.cpu_threads_hook.usable_cores', lambda n=cores: n
         )
-        out = subprocess.run(
-            [sys.executable, '-c', code, str(ROOT / 'tools'), str(path)],
-            env={**os.environ, 'NEU_DET_ROOT': f'/{place}'},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        digests[place, seed] = out.splitlines()[-1]
+        run = load_study(path, path.parent, path.parent)[0]
+        digests[place, seed] = run.hash()
     assert digests['a', 3] == digests['b', 3] != digests['b', 4]
 
 
@@ -174,8 +176,6 @@ def test_hash_is_the_same_on_another_machine(tmp_path):
 )
 def test_studies_of_the_project(path, tmp_path):
     """Every run's config loads, and its overrides name keys that are there."""
-    sys.path.insert(0, str(ROOT / 'tools'))
-    from studies.plan import load_study
 
     def leaf(config, key):
         for part in key.split('.'):
@@ -186,5 +186,5 @@ def test_studies_of_the_project(path, tmp_path):
         plain = Config.fromfile(run.config)
         for options in (run.options, *run.tests.values()):
             for key in options:
-                assert leaf(plain, key) is not None
+                leaf(plain, key)  # raises for a key that is not there
         assert len(run.hash()) == 12

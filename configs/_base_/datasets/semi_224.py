@@ -20,6 +20,14 @@ labeled_pipeline = [
     dict(type='SeedAugmentations'), *_base_.train_pipeline[:-1],
     *branch_labeled
 ]
+# For long trainings: a sixth of the mosaics are laid over another one.
+labeled_pipeline_mixup = [
+    *labeled_pipeline[:-3],
+    dict(
+        type='mmyolo.YOLOv5MixUp',
+        prob=0.15,
+        pre_transform=_base_.train_pipeline[:-2]), *labeled_pipeline[-3:]
+]
 labeled_pipeline_stage2 = [
     dict(type='SeedAugmentations'), *_base_.train_pipeline_stage2[:-1],
     *branch_labeled
@@ -71,3 +79,14 @@ unlabeled_pipeline = [
         unsup_teacher=weak_pipeline,
         unsup_student=strong_pipeline)
 ]
+
+# A batch of each a step. Lists of images, not stacks: they are of branches. A
+# resumed run sees the images that an unbroken one would have seen.
+lists = dict(
+    sampler=dict(type='SeededSampler'),
+    collate_fn=dict(type='pseudo_collate'))
+train_dataloader = dict(lists, dataset=dict(pipeline=labeled_pipeline))
+unlabeled_dataloader = dict(
+    _base_.train_dataloader,
+    **lists,
+    dataset=dict(pipeline=unlabeled_pipeline))

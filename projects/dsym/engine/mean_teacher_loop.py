@@ -3,6 +3,7 @@ from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
 from mmdet.engine.hooks import MeanTeacherHook
+from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS, TASK_UTILS
@@ -45,7 +46,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
             synthetic ones, with batch sizes of their own. Defaults to ().
         ema (dict): Schedule of the coefficient: ``ConstantEMA``,
             ``WarmupEMA``, ``CosineEMA`` or ``AdaptiveEMA``. Defaults to
-            ``WarmupEMA``.
+            ``ConstantEMA``.
         **kwargs: As in :class:`EpochBasedTrainLoop`: ``val_interval``, ...
 
     Raises:
@@ -60,7 +61,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         max_epochs: int,
         burn_in_epochs: int = 0,
         labeled_dataloaders: Sequence[dict] = (),
-        ema: Dict = dict(type='WarmupEMA'),
+        ema: Dict = dict(type='ConstantEMA'),
         **kwargs,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
@@ -94,6 +95,10 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
             loader, self.runner.seed, config.get('diff_rank_seed', False)
         )
 
+    def _sampler_seed(self, seed: int) -> int:
+        config = self.runner._randomness_cfg
+        return seed if config.get('diff_rank_seed') else self.runner.seed
+
     def steps_before(self, epoch: int) -> int:
         """Count the steps of all epochs before one."""
         burn_in = min(epoch, self.burn_in_epochs)
@@ -108,6 +113,11 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         selector = getattr(self.model, 'selector', None)
         if hasattr(selector, 'set_labeled'):
             selector.set_labeled(boxes_per_image(self.labeled[0].dataset))
+        for loader in (*self.labeled, self.unlabeled):
+            # a resumed run takes the seed of the first, after its loaders
+            sampler = loader.batch_sampler.sampler
+            if getattr(sampler, 'seed', None) is not None:
+                sampler.seed = self._sampler_seed(sampler.seed)
         self.ema.usual = self.runner.message_hub.get_info(EMA_STATE)
         self.move_teacher = MovingTeacher(
             self.model.teacher, self.model.student
@@ -122,7 +132,10 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         )
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        if self._epoch == self.burn_in_epochs and not self._done_in_epoch():
+        # a checkpoint that was loaded for phase 2 brings its teacher
+        loaded = not self.burn_in_epochs and self.runner._load_from
+        begins = self._epoch == self.burn_in_epochs
+        if begins and not loaded and not self._done_in_epoch():
             self.move_teacher(alpha=0)
         if semi_supervised:
             for idx, unlabeled in self._unlabeled_batches():
@@ -132,6 +145,14 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
                 self.run_iter(idx, join(self._labeled_batches()))
             # what is validated or saved after this epoch is the teacher
             self.move_teacher(alpha=0)
+        if get_world_size() > 1:  # batch statistics are each rank's own
+            model = self.model
+            all_reduce_params(
+                x
+                for part in (model.student, model.teacher)
+                for x in part.buffers()
+                if x.is_floating_point()
+            )
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
@@ -273,7 +294,9 @@ def boxes_per_image(dataset: Dataset) -> List[float]:
     counts = [0] * len(dataset.metainfo['classes'])
     for i in range(len(dataset)):
         for instance in dataset.get_data_info(i)['instances']:
-            counts[instance['bbox_label']] += not instance['ignore_flag']
+            counts[instance['bbox_label']] += not instance.get(
+                'ignore_flag', 0
+            )
     return [count / len(dataset) for count in counts]
 
 

@@ -17,9 +17,11 @@ class MovingTeacher:
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
-        pairs = list(
-            zip(teacher.state_dict().values(), student.state_dict().values())
-        )
+        values = teacher.state_dict().values(), student.state_dict().values()
+        # by place: layers that share a tensor, as RTMDet's, list it again
+        pairs = {
+            (pair[0].data_ptr(), pair[0].shape): pair for pair in zip(*values)
+        }.values()
         averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         self.counters = [p for p in pairs if not p[0].is_floating_point()]
         self.teachers = [pair[0] for pair in averaged]

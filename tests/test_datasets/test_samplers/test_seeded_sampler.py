@@ -101,3 +101,10 @@ def test_seed_reaches_the_pipeline(workers):
     found = [sample for batch in loader for sample in batch]
     assert pairs(sample['sample_idx'] for sample in found) == expected
     assert [sample['value'] for sample in found] == [i for i, _ in expected]
+
+
+def test_seed_survives_wrappers_of_data_sets():
+    """``ConcatDataset`` subtracts, ``RepeatDataset`` takes the remainder."""
+    index = SeededIndex(17, seed=5)
+    for inner, value in ((index - 12, 5), (index % 6, 5)):
+        assert int(inner) == value and inner.seed == 5

@@ -251,3 +251,21 @@ def test_a_hairline_stays_above_the_noise():
         results = TRANSFORMS.build(step)(results)
     level = results['img'][0, :, 0].astype(float)
     assert (level[100] - level[0]) * np.sqrt(10) / noise > 6
+
+
+def test_mixup__brings_the_boxes_of_a_second_mosaic(tmp_path):
+    init_default_scope('mmyolo')
+    pipeline = copy.deepcopy(CONFIG.labeled_pipeline_mixup)
+    dataset = Dataset(tmp_path)
+    means = {}
+    for prob in (0.0, 1.0):
+        step = next(t for t in pipeline if t['type'].endswith('MixUp'))
+        step['prob'] = prob
+        random.seed(0)
+        np.random.seed(0)
+        counts = [
+            len(dataset.load(pipeline)['data_samples']['sup'].gt_instances)
+            for _ in range(40)
+        ]
+        means[prob] = np.mean(counts)
+    assert means[1.0] / means[0.0] == pytest.approx(2, rel=0.25)

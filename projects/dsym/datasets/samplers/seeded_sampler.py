@@ -19,6 +19,14 @@ class SeededIndex(int):
         new.seed = seed
         return new
 
+    def __sub__(self, other: int) -> 'SeededIndex':
+        """The index inside a part of a ``ConcatDataset``."""
+        return SeededIndex(int(self) - other, self.seed)
+
+    def __mod__(self, other: int) -> 'SeededIndex':
+        """The index inside a ``RepeatDataset``."""
+        return SeededIndex(int(self) % other, self.seed)
+
     def __getnewargs__(self) -> tuple:
         """What a worker makes its copy of."""
         return int(self), self.seed

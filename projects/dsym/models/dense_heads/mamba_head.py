@@ -10,7 +10,8 @@ from mmengine.structures import InstanceData
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from .yolov9_head import YOLOv9Head, box_weights, flatten_levels
+from .doubtful_targets import box_weights, ignored_boxes
+from .yolov9_head import YOLOv9Head, flatten_levels
 
 
 @MODELS.register_module()
@@ -64,13 +65,14 @@ class MambaHead(YOLOv9Head):
             return super().loss_by_feat(
                 cls_scores, bbox_preds, bbox_dist_preds, *args
             )
-        confidences, truth, metas = args[:3]
+        confidences, truth, metas, ignored = (*args, None)[:4]
         losses, matches = self.match_and_loss(
             cls_scores,
             bbox_preds,
             bbox_dist_preds,
             gt_instances_preprocess(truth, len(metas)),
             box_weights(truth),
+            ignored_boxes(ignored),
         )
         logits = flatten_levels(confidences)[matches.image, matches.place]
         ious = bbox_overlaps(

@@ -14,9 +14,9 @@ from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import InputError
+from .doubtful_targets import box_weights, ignored_boxes, place_weights
 
 
 class Matches(NamedTuple):
@@ -44,52 +44,6 @@ def flatten_levels(levels: Sequence[Tensor]) -> Tensor:
     return torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in levels], 1)
 
 
-def box_weights(
-    batch_gt_instances: Union[Tensor, Sequence[InstanceData]],
-) -> Optional[Tensor]:
-    """Collect the weights of boxes.
-
-    Args:
-        batch_gt_instances (Tensor or list): As in
-            :meth:`YOLOv9Head.loss_by_feat`.
-
-    Returns:
-        Tensor, optional: ``(B, G)``; None if no box has any.
-    """
-    if isinstance(batch_gt_instances, Tensor) or not any(
-        'weights' in boxes for boxes in batch_gt_instances
-    ):
-        return None
-    weights = [
-        boxes.get('weights', boxes.bboxes.new_ones(len(boxes)))
-        for boxes in batch_gt_instances
-    ]
-    return pad_sequence(weights, batch_first=True)
-
-
-def place_weights(assigned: Dict[str, Tensor], weights: Tensor) -> Tensor:
-    """Give each place the weight of its box, and 1 to the background.
-
-    Args:
-        assigned (dict[str, Tensor]): Of :class:`SparseTaskAlignedAssigner`.
-        weights (Tensor): Of the boxes ``(B, G)``.
-
-    Returns:
-        Tensor: ``(B, places, 1)``.
-
-    Raises:
-        InputError: If the assigner does not tell the boxes.
-    """
-    if 'assigned_rows' not in assigned:
-        raise InputError(
-            'weights of boxes need to know which place has which box: set '
-            "train_cfg.assigner.type='SparseTaskAlignedAssigner'"
-        )
-    weights = weights.gather(1, assigned['assigned_rows'])
-    matched = assigned['fg_mask_pre_prior'].bool()
-    return torch.where(matched, weights, 1.0)[..., None]
-
-
 @MODELS.register_module()
 class YOLOv9Head(YOLOv8Head):
     """Dense head of YOLOv9 with its auxiliary (PGI) branch.
@@ -100,7 +54,8 @@ class YOLOv9Head(YOLOv8Head):
     of its own, times ``aux_loss_weight``. In eval mode it is not computed.
 
     Boxes may have ``weights``: the losses of the places that match a box are
-    multiplied with its weight. Doubtful pseudo-labels count less so.
+    multiplied with its weight. Doubtful pseudo-labels count less so. In boxes
+    to ignore, what matches nothing is not taught to be background.
 
     Args:
         head_module (dict): The main branch, e.g. ``YOLOv9HeadModule``.
@@ -204,7 +159,8 @@ class YOLOv9Head(YOLOv8Head):
                 of ``InstanceData``, with ``weights`` or without, or mmyolo's
                 ``(N, 6)`` tensor of image index, label, x1, y1, x2, y2.
             batch_img_metas (Sequence[dict]): One an image.
-            batch_gt_instances_ignore (list, optional): Unused, as in mmyolo.
+            batch_gt_instances_ignore (list, optional): ``InstanceData`` or
+                None of each image; mmyolo's heads do not look at them.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox`` and ``loss_dfl``,
@@ -217,6 +173,7 @@ class YOLOv9Head(YOLOv8Head):
             bbox_dist_preds,
             gt_instances_preprocess(batch_gt_instances, len(batch_img_metas)),
             box_weights(batch_gt_instances),
+            ignored_boxes(batch_gt_instances_ignore),
         )[0]
 
     def match_and_loss(
@@ -226,6 +183,7 @@ class YOLOv9Head(YOLOv8Head):
         bbox_dist_preds: Sequence[Tensor],
         truth: Tensor,
         box_weights: Optional[Tensor] = None,
+        ignored: Optional[Tensor] = None,
     ) -> Tuple[Dict[str, Tensor], Matches]:
         """As :meth:`loss_by_feat`, with the main branch's matches.
 
@@ -236,6 +194,8 @@ class YOLOv9Head(YOLOv8Head):
             truth (Tensor): ``(B, G, 5)`` of label and xyxy, zeros below.
             box_weights (Tensor, optional): Weight of each box ``(B, G)``.
                 Defaults to None, 1.
+            ignored (Tensor, optional): Boxes to ignore ``(B, M, 4)``, zeros
+                below. Defaults to None.
 
         Returns:
             tuple[dict[str, Tensor], Matches]: Losses and matches.
@@ -250,6 +210,7 @@ class YOLOv9Head(YOLOv8Head):
                 bbox_dist_preds[levels],
                 truth,
                 box_weights,
+                ignored,
             )
 
         losses, matches = branch_loss(slice(num_levels))
@@ -286,6 +247,7 @@ class YOLOv9Head(YOLOv8Head):
         bbox_dist_preds: Sequence[Tensor],
         truth: Tensor,
         box_weights: Optional[Tensor] = None,
+        ignored: Optional[Tensor] = None,
     ) -> Tuple[Dict[str, Tensor], Matches]:
         """Losses of one branch, as ``YOLOv8Head``'s.
 
@@ -301,6 +263,8 @@ class YOLOv9Head(YOLOv8Head):
             truth (Tensor): ``(B, G, 5)`` of label and xyxy, zeros below.
             box_weights (Tensor, optional): Weight of each box ``(B, G)``.
                 Defaults to None, 1.
+            ignored (Tensor, optional): Boxes to ignore ``(B, M, 4)``, zeros
+                below. Defaults to None.
 
         Returns:
             tuple[dict[str, Tensor], Matches]: ``loss_cls``, ``loss_bbox``,
@@ -324,11 +288,16 @@ class YOLOv9Head(YOLOv8Head):
             )
         scores = assigned['assigned_scores']
         losses_cls = self.loss_cls(logits, scores)
+        # unweighted: a doubtful box would raise the share of the background
+        total = scores.sum().clamp(min=1)
         if box_weights is not None and box_weights.size(1):
             weights = place_weights(assigned, box_weights)
             scores = scores * weights
             losses_cls = losses_cls * weights
-        total = scores.sum().clamp(min=1)
+        if ignored is not None:
+            free = ~assigned['fg_mask_pre_prior'].bool()
+            hidden = free & self._inside_any(points, ignored)
+            losses_cls = losses_cls.masked_fill(hidden[..., None], 0)
         scale = num_imgs * get_dist_info()[1]
         loss_cls = losses_cls.sum() / total
 
@@ -367,3 +336,12 @@ class YOLOv9Head(YOLOv8Head):
             loss_dfl=loss_dfl * scale,
         )
         return losses, matches
+
+    @staticmethod
+    def _inside_any(points: Tensor, boxes: Tensor) -> Tensor:
+        """Which centres ``(P, 2)`` lie in any of boxes ``(B, M, 4)``."""
+        points = points[:, None]
+        inside = (points > boxes[:, None, :, :2]) & (
+            points < boxes[:, None, :, 2:]
+        )
+        return inside.all(-1).any(-1)

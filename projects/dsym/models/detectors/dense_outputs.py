@@ -1,20 +1,20 @@
 from typing import Any, List, Sequence, Tuple
 
+from mmdet.utils import ConfigType
+from mmengine.config import ConfigDict
 from mmyolo.models.dense_heads import (
     YOLOv5Head,
-    YOLOv6Head,
     YOLOv7Head,
     YOLOv8Head,
 )
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ..dense_heads import MambaHead, YOLOv9Head
 
 # Heads whose losses are multiplied with the number of images, as YOLOv5's.
 # mmyolo's others inherit from them, but not that.
-SUMS_IMAGES = {
-    YOLOv5Head, YOLOv6Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead,
-}  # fmt: skip
+SUMS_IMAGES = {YOLOv5Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead}
 
 
 def pick(outs: Any, images: List[int]) -> Any:
@@ -57,3 +57,30 @@ def level_outputs(
         for x in outs[2][:levels]
     ]
     return outs[0][:levels], bins
+
+
+def branch_preprocessor(detector: ConfigType) -> ConfigDict:
+    """Make a detector's preprocessor one of several branches.
+
+    Args:
+        detector (dict): Config of the detector.
+
+    Returns:
+        ConfigDict: mmdet's ``MultiBranchDataPreprocessor`` with mmdet's own
+        for lists of images, which mmyolo's, of stacked ones, is a kind of.
+    """
+    own = detector.get('data_preprocessor') or {}
+    if own.get('batch_augments'):
+        raise InputError(
+            'DSYMDetector: batch_augments of the detector would resize views '
+            'unseen by their homographies: set it to None'
+        )
+    keys = 'mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor'
+    keys = (*keys, 'pad_value')
+    return ConfigDict(
+        type='mmdet.MultiBranchDataPreprocessor',
+        data_preprocessor=dict(
+            {key: own[key] for key in keys if key in own},
+            type='mmdet.DetDataPreprocessor',
+        ),
+    )

@@ -7,14 +7,20 @@ from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.config import ConfigDict
-from mmengine.dist import get_world_size
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
 from torch import Tensor
 
 from ...errors import InputError
-from .dense_outputs import level_outputs, pick, sums_images
+from ..dense_heads import YOLOv9Head
+from .dense_outputs import (
+    branch_preprocessor,
+    level_outputs,
+    pick,
+    sums_images,
+)
 from .pseudo_labels import (
     PseudoRecord,
     homographies,
@@ -24,7 +30,7 @@ from .pseudo_labels import (
 
 PSEUDO_CFG = dict(
     score_thr=0.05,
-    nms=dict(type='nms', iou_threshold=0.6),
+    nms=dict(type='nms', iou_threshold=0.6, class_agnostic=True),
     max_per_img=100,
     multi_label=False,
 )
@@ -42,6 +48,10 @@ class DSYMDetector(SemiBaseDetector):
     attached, and projected to the strong view, on which the student learns
     them; and where both look at the same, student and teacher shall agree
     (eq 2). A batch without unlabelled branches has the first term alone.
+
+    Most of what a class lacks in its pseudo-labels the teacher did see, with
+    too low a score. Such doubtful boxes are neither objects nor background:
+    heads of dsym ignore the places in them.
 
     Losses of YOLO heads are sums over the images of a batch. The unsupervised
     ones are scaled by labelled over unlabelled images: ``unsup_weight`` means
@@ -65,6 +75,8 @@ class DSYMDetector(SemiBaseDetector):
               heads. Defaults to None, without.
             - ``mix`` (dict): ``PseudoMixUp`` or ``PseudoMosaic`` of the
               student's images, without consistency. Defaults to None.
+            - ``sums_images`` (bool): Whether the head's losses grow with the
+              number of images. Defaults to what is known of its class.
             - ``empty_images`` (bool): Whether the student learns from images
               without any pseudo-label that they are background. Defaults to
               False: it more often means that the teacher is unsure.
@@ -96,7 +108,9 @@ class DSYMDetector(SemiBaseDetector):
         super().__init__(
             detector,
             semi_train_cfg=ConfigDict(semi_train_cfg or {}),
-            semi_test_cfg=ConfigDict(semi_test_cfg or {}),
+            semi_test_cfg=ConfigDict(
+                {'predict_on': 'teacher', **(semi_test_cfg or {})}
+            ),
             data_preprocessor=data_preprocessor
             or branch_preprocessor(detector),
             init_cfg=init_cfg,
@@ -107,7 +121,7 @@ class DSYMDetector(SemiBaseDetector):
                 'bbox_head: give a one-stage detector'
             )
         cfg, head = self.semi_train_cfg, self.student.bbox_head
-        self.sums_images = sums_images(head)
+        self.sums_images = cfg.get('sums_images', sums_images(head))
         self.pseudo_cfg = ConfigDict(
             {
                 **self.teacher.bbox_head.test_cfg,
@@ -118,6 +132,9 @@ class DSYMDetector(SemiBaseDetector):
         self.selector = TASK_UTILS.build(
             cfg.get('selector', dict(type='ScoreThreshold'))
         )
+        self.knows_weights = isinstance(head, YOLOv9Head)
+        if getattr(self.selector, 'gives_weights', False):
+            self.check_weights(True)
         self.mix = self.consistency = None
         if cfg.get('mix'):
             self.mix = MODELS.build(cfg.mix)
@@ -135,7 +152,7 @@ class DSYMDetector(SemiBaseDetector):
                 )
             self.consistency = MODELS.build(cfg.consistency)
         self.register_buffer('unsup_steps', torch.zeros((), dtype=torch.long))
-        self.pseudo_label_filter: Optional[Filter] = None
+        self.attach_filter(None)
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
 
@@ -145,10 +162,21 @@ class DSYMDetector(SemiBaseDetector):
         Args:
             pseudo_label_filter (callable, optional): Takes the teacher's
                 samples and, of each image, ``bboxes`` in pixels of the
-                original, ``scores``, ``labels`` and perhaps ``weights``; gives
-                the same with boxes dropped, relabelled or weighted.
+                original, ``scores``, ``labels``, ``rows`` and perhaps
+                ``weights``; gives the same with boxes dropped, relabelled or
+                weighted.
         """
-        self.pseudo_label_filter = pseudo_label_filter
+        # in a tuple: a module's weights are no part of the detector's
+        self._filter = (pseudo_label_filter,)
+
+    def check_weights(self, given: bool) -> None:
+        """Raise :class:`InputError` if weights of boxes would be lost."""
+        if given and not self.knows_weights:
+            raise InputError(
+                f'{type(self.student.bbox_head).__name__} knows no weights of '
+                "boxes: set semi_train_cfg.selector=dict(type='ScoreThreshold'"
+                ') or MixtureThreshold, and no filter that re-weights'
+            )
 
     def train(self, mode: bool = True) -> 'DSYMDetector':
         """Set the mode of the student; the teacher only ever predicts."""
@@ -178,10 +206,13 @@ class DSYMDetector(SemiBaseDetector):
         losses = self.loss_by_gt_instances(inputs['sup'], samples['sup'])
         if 'unsup_student' not in inputs:
             return losses
-        outs, labels = self.pseudo_label(
+        outs, labels, doubtful = self.pseudo_label(
             inputs['unsup_teacher'], samples['unsup_teacher']
         )
-        labels = self.project(labels, samples['unsup_student'])
+        student = samples['unsup_student']
+        labels = self.project(labels, student)
+        for sample, boxes in zip(student, self.project(doubtful, student)):
+            sample.ignored_instances = boxes
         unsup = self.loss_of_student(
             inputs['unsup_student'], samples, labels, outs
         )
@@ -208,7 +239,7 @@ class DSYMDetector(SemiBaseDetector):
     @torch.no_grad()
     def pseudo_label(
         self, inputs: Tensor, samples: SampleList
-    ) -> Tuple[tuple, List[InstanceData]]:
+    ) -> Tuple[tuple, List[InstanceData], List[InstanceData]]:
         """Let the teacher label images.
 
         Args:
@@ -216,9 +247,9 @@ class DSYMDetector(SemiBaseDetector):
             samples (list[DetDataSample]): Theirs.
 
         Returns:
-            tuple[tuple, list[InstanceData]]: The outputs of its head, and the
-            boxes of each image, in pixels of the original, that were
-            selected and passed the filter.
+            tuple[tuple, list[InstanceData], list[InstanceData]]: The outputs
+            of its head; of each image, in pixels of the original, the boxes
+            that were selected and passed the filter; and the others.
         """
         head = self.teacher.bbox_head
         outs = head(self.teacher.extract_feat(inputs))
@@ -231,16 +262,23 @@ class DSYMDetector(SemiBaseDetector):
                 samples,
             )
         ]
+        for boxes in predicted:
+            boxes.rows = torch.arange(len(boxes), device=inputs.device)
         labels = [self.selector(boxes) for boxes in predicted]
         stages = dict(predicted=predicted, selected=labels)
-        if self.pseudo_label_filter is not None:
-            labels = self.pseudo_label_filter(samples, labels)
+        if self._filter[0] is not None:
+            labels = self._filter[0](samples, labels)
+            self.check_weights(any('weights' in boxes for boxes in labels))
             stages['filtered'] = labels
         self.pseudo_records = [
             PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
             for sample, *boxes in zip(samples, *stages.values())
         ]
-        return outs, labels
+        doubtful = [
+            boxes[~torch.isin(boxes.rows, kept.rows)]
+            for boxes, kept in zip(predicted, labels)
+        ]
+        return outs, labels, doubtful
 
     def project(
         self, labels: List[InstanceData], samples: SampleList
@@ -270,17 +308,22 @@ class DSYMDetector(SemiBaseDetector):
         Returns:
             dict[str, Tensor]: The detector's losses and the consistency's.
         """
-        student = samples['unsup_student']
-        learnt = [*range(len(labels))]
+        student, num_images = samples['unsup_student'], len(labels)
+        learnt = [*range(num_images)]
         if not self.semi_train_cfg.get('empty_images'):
             learnt = [i for i in learnt if len(labels[i])]
+        # heads and SyncBN wait for all ranks: a rank without boxes goes along
+        anywhere = torch.tensor(len(learnt), device=inputs.device)
+        all_reduce(anywhere, 'max')
+        if not anywhere and self.consistency is None:
+            return {}
+        share = len(learnt) / num_images
+        learnt = learnt or [*range(num_images)]
         # only consistency looks at images without boxes
-        if self.consistency is None and len(learnt) < len(labels):
+        if self.consistency is None and len(learnt) < num_images:
             inputs, student = inputs[learnt], [student[i] for i in learnt]
             labels = [labels[i] for i in learnt]
             learnt = [*range(len(labels))]
-        if not len(inputs):
-            return {}
         if self.mix is not None:
             # seeded: a resumed run mixes the same
             generator = torch.Generator().manual_seed(int(self.unsup_steps))
@@ -288,12 +331,14 @@ class DSYMDetector(SemiBaseDetector):
         head = self.student.bbox_head
         outs = head(self.student.extract_feat(inputs))
         losses = {}
-        if learnt:
+        if anywhere:
             losses = self.loss_of_boxes(
                 outs if len(learnt) == len(inputs) else pick(outs, learnt),
                 [labels[i] for i in learnt],
-                [student[i].metainfo for i in learnt],
+                [student[i] for i in learnt],
             )
+            # every image weighs the same, however many have boxes
+            losses = reweight_loss_dict(losses, share)
         if self.consistency is not None:
             teacher = samples['unsup_teacher']
             # solve, unlike a product, stays in float32 under autocast
@@ -313,12 +358,15 @@ class DSYMDetector(SemiBaseDetector):
         return losses
 
     def loss_of_boxes(
-        self, outs: tuple, labels: List[InstanceData], metas: List[dict]
+        self, outs: tuple, labels: List[InstanceData], samples: SampleList
     ) -> Dict[str, Tensor]:
         """The detector's own losses with pseudo-labels as targets."""
-        losses = self.student.bbox_head.loss_by_feat(
-            *outs, labels, metas, None
-        )
+        ignored = None
+        if self.knows_weights and self.mix is None:
+            ignored = [sample.ignored_instances for sample in samples]
+        metas = [sample.metainfo for sample in samples]
+        head = self.student.bbox_head
+        losses = head.loss_by_feat(*outs, labels, metas, ignored)
         if self.sums_images:
             mean = 1 / (len(labels) * get_world_size())
             losses = reweight_loss_dict(losses, mean)
@@ -339,24 +387,3 @@ class DSYMDetector(SemiBaseDetector):
             if 'student.' not in key and 'teacher.' not in key:
                 state_dict.setdefault(key, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
-
-
-def branch_preprocessor(detector: ConfigType) -> ConfigDict:
-    """Make a detector's preprocessor one of several branches.
-
-    Args:
-        detector (dict): Config of the detector.
-
-    Returns:
-        ConfigDict: mmdet's ``MultiBranchDataPreprocessor`` with mmdet's own
-        for lists of images, which mmyolo's, of stacked ones, is a kind of.
-    """
-    own = detector.get('data_preprocessor') or {}
-    keys = 'mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor'
-    return ConfigDict(
-        type='mmdet.MultiBranchDataPreprocessor',
-        data_preprocessor=dict(
-            {key: own[key] for key in keys if key in own},
-            type='mmdet.DetDataPreprocessor',
-        ),
-    )

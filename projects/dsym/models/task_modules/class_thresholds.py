@@ -20,8 +20,14 @@ class ClassThresholds(nn.Module):
     images. One threshold for all would lose the classes that the teacher is
     never sure of, and the student would learn that they are background.
 
+    Where many unlabelled images are good ones and the labelled ones are not,
+    give the expected ``boxes_per_image``.
+
     A share ``certain`` of the boxes, the best of the class, counts fully; the
     others count as much as their scores (``weights``).
+
+    Attributes:
+        gives_weights (bool): Needs a head that knows them.
 
     Args:
         boxes_per_image (Sequence[float], optional): Of each class. Defaults
@@ -33,6 +39,8 @@ class ClassThresholds(nn.Module):
             quarter of ``window`` images. Defaults to 0.4.
         lowest (float): No threshold is below it. Defaults to 0.1.
     """
+
+    gives_weights = True
 
     def __init__(
         self,

@@ -47,9 +47,14 @@ class TwoThresholds(nn.Module):
         low (float): Defaults to 0.1.
         high (float): Defaults to 0.6.
 
+    Attributes:
+        gives_weights (bool): Needs a head that knows them.
+
     Raises:
         InputError: If ``low`` is above ``high``.
     """
+
+    gives_weights = True
 
     def __init__(self, low: float = 0.1, high: float = 0.6) -> None:
         super().__init__()

@@ -1,0 +1,94 @@
+"""A semi-supervised step and its parts, as contenders."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Dict
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from dsym.engine.mean_teacher_loop import boxes_per_image, join
+from dsym.engine.moving_teacher import MovingTeacher
+
+from .alternation import Gate
+from .detectors import load_config
+
+PARTS = ('semi', 'supervised', 'teacher', 'student', 'supervised, all images')
+
+
+@dataclass
+class SemiStep:
+    """Steps of one batch, over and over: no loader, no hooks.
+
+    Attributes:
+        config (str): Of a ``DSYMDetector`` and a ``MeanTeacherLoop``.
+        part (str): 'semi', all of it; 'supervised', a training step on the
+            labelled images; 'teacher', its prediction; 'student', a training
+            step on the unlabelled ones with its labels; or 'supervised, all
+            images', a training step on as many labelled images as there are
+            images in both.
+        options (dict): Overrides of the config.
+    """
+
+    config: str
+    part: str
+    options: Dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, gate: Gate) -> None:
+        """Compute until the gate says stop."""
+        torch.manual_seed(0)
+        config = load_config(self.config, self.options)
+        config.custom_hooks = [
+            hook
+            for hook in config.custom_hooks
+            if hook['type'] in ('CPUThreadsHook', 'ChannelsLastHook')
+        ]
+        runner = Runner.from_cfg(config)
+        loop = runner.build_train_loop(runner._train_loop)
+        wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.call_hook('before_run')
+        runner._init_model_weights()
+        MMLogger.get_current_instance().setLevel('ERROR')
+        model = runner.model.train()
+        # past the ramp, with boxes of an untrained teacher
+        model.unsup_steps += 10**6
+        model.pseudo_cfg.update(score_thr=0.0, max_per_img=4)
+        model.selector.set_labeled(boxes_per_image(loop.labeled[0].dataset))
+        sources = [next(iter(loader)) for loader in loop.labeled]
+        batch = join([*sources, next(iter(loop.unlabeled))])
+        move = MovingTeacher(model.teacher, model.student)
+        if self.part == 'semi':
+            while True:
+                model.train_step(copy.deepcopy(batch), wrapper)
+                move(0.999)
+                gate()
+        data = model.data_preprocessor(batch, training=True)
+        inputs, samples = data['inputs'], data['data_samples']
+        views = inputs['unsup_teacher'], samples['unsup_teacher']
+        outs, labels, doubtful = model.pseudo_label(*views)
+        if self.part == 'supervised, all images':
+            count = len(inputs['sup']) + len(inputs['unsup_student'])
+            repeat = -(-count // len(inputs['sup']))
+            inputs['sup'] = inputs['sup'].repeat(repeat, 1, 1, 1)[:count]
+            samples['sup'] = (samples['sup'] * repeat)[:count]
+        student = samples['unsup_student']
+        labels = model.project(labels, student)
+        for sample, boxes in zip(student, model.project(doubtful, student)):
+            sample.ignored_instances = boxes
+        while True:
+            if self.part == 'teacher':
+                model.pseudo_label(*views)
+                gate()
+                continue
+            with wrapper.optim_context(model):
+                if self.part == 'student':
+                    losses = model.loss_of_student(
+                        inputs['unsup_student'], samples, labels, outs
+                    )
+                else:
+                    losses = model.loss_by_gt_instances(
+                        inputs['sup'], samples['sup']
+                    )
+            wrapper.update_params(model.parse_losses(losses)[0])
+            gate()
