@@ -94,6 +94,7 @@ def semi_config(folder, burn_in=1, max_epochs=3, **train_cfg):
                 by_epoch=False,
             ),
             'default_hooks': dict(
+                timer=dict(type='PhaseTimerHook'),
                 logger=dict(type='LoggerHook', interval=1),
                 checkpoint=dict(type='CheckpointHook', interval=1),
             ),
@@ -127,6 +128,8 @@ class Record(Hook):
                 },
                 lr=runner.optim_wrapper.get_lr()['lr'][0],
                 size=len(runner.train_dataloader),
+                eta=runner.message_hub.get_info('eta'),
+                time=runner.message_hub.get_scalar('train/time').current(),
             )
         )
 

@@ -25,7 +25,7 @@ from mmengine.utils import import_modules_from_strings
 from toolbox_script import describe, is_input_error, stop
 from torch import Tensor
 
-import dsym  # noqa: F401  registers its classes, keeps weights_only on
+import dsym  # noqa: F401  registers its classes, loads checkpoints safely
 from dsym.errors import InputError
 
 PARTS = ('teacher', 'student')

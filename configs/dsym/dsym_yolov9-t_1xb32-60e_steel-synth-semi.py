@@ -40,3 +40,5 @@ custom_hooks = [
         switch_pipeline=_base_.labeled_pipeline_stage2),
     dict(type='PseudoLabelAuditHook', dataset=unlabeled),
 ]
+
+default_hooks = dict(timer=dict(type='PhaseTimerHook'))

@@ -169,6 +169,17 @@ def test_schedules__last_until_the_end_of_phase_2(unbroken):
     assert [s['lr'] for s in steps] == pytest.approx(expected, rel=1e-5)
 
 
+def test_eta__of_each_phase_by_its_own_steps(unbroken):
+    _, _, steps = unbroken
+    first, second = ([s['time'] for s in x] for x in (steps[:3], steps[3:]))
+    # two labelled and two unlabelled images: 1 + 4/3 of a step of phase 1
+    expected = [
+        np.mean(first[: i + 1]) * (2 - i + 8 * (1 + 4 / 3)) for i in range(3)
+    ]
+    expected += [np.mean(second[: i + 1]) * (7 - i) for i in range(8)]
+    assert [s['eta'] for s in steps] == pytest.approx(expected, rel=1e-6)
+
+
 def test_schedule_by_epochs__is_refused_where_epochs_differ(tmp_path):
     config = semi_config(tmp_path)
     config.param_scheduler = dict(

@@ -10,6 +10,7 @@ from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
 from .mean_teacher_loop import MeanTeacherLoop
 from .muon_adamw import MuonAdamW
+from .phase_timer_hook import PhaseTimerHook
 from .preflight_hook import PreflightHook
 from .pseudo_label_audit_hook import PseudoLabelAuditHook
 
@@ -26,6 +27,7 @@ __all__ = [
     'GroupedOptimWrapperConstructor',
     'MeanTeacherLoop',
     'MuonAdamW',
+    'PhaseTimerHook',
     'PreflightHook',
     'PseudoLabelAuditHook',
     'WarmupEMA',
