@@ -49,7 +49,11 @@ def test_as_mmyolo(seed, use_ciou):
     peer = BatchTaskAlignedAssigner(use_ciou=use_ciou, **SETTINGS)
     data = batch(images=5, boxes=4 + 4 * seed, seed=seed)
     found, expected = ours(*data), peer(*data)
+    rows = found.pop('assigned_rows')
     assert found.keys() == expected.keys()
+    chosen = data[4].gather(1, rows[..., None].expand(-1, -1, 4))
+    matched = expected['fg_mask_pre_prior'].bool()
+    assert torch.equal(chosen[matched], expected['assigned_bboxes'][matched])
     assert expected['fg_mask_pre_prior'].sum() > 50
     assert not expected['fg_mask_pre_prior'][0].any()
     for key in ('fg_mask_pre_prior', 'assigned_labels', 'assigned_bboxes'):
