@@ -27,23 +27,21 @@ def mamba():
     return Config.fromfile(CONFIGS / '_base_/models/yolov9_t_mamba.py').model
 
 
-def yolov8():
-    model = get_config(
-        'mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'
-    ).model
-    model.bbox_head.head_module.num_classes = 6
-    model.train_cfg.assigner.num_classes = 6
-    return scoped(model, 'mmyolo')
-
-
-def mmyolo_rtmdet():
-    model = get_config(
-        'mmyolo::rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py'
-    ).model
+def of_mmyolo(path):
+    """A stock config of mmyolo with six classes, from scratch."""
+    model = get_config(f'mmyolo::{path}').model
     model.bbox_head.head_module.num_classes = 6
     model.train_cfg.assigner.num_classes = 6
     model.backbone.init_cfg = None
     return scoped(model, 'mmyolo')
+
+
+def yolov8():
+    return of_mmyolo('yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py')
+
+
+def mmyolo_rtmdet():
+    return of_mmyolo('rtmdet/rtmdet_tiny_syncbn_fast_8xb32-300e_coco.py')
 
 
 def rtmdet():
