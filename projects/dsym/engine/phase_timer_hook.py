@@ -4,6 +4,8 @@ from mmengine.hooks import IterTimerHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from .mean_teacher_loop import MeanTeacherLoop
+
 # A prediction is the forward third of a training step, whose backward takes
 # twice as long as its forward.
 TEACHER_SHARE = 1 / 3
@@ -16,7 +18,7 @@ class PhaseTimerHook(IterTimerHook):
     mmengine's takes the mean step so far for all that are to come. Here each
     phase has a mean of its own; until there is one, a step of phase 2 is
     expected to take as much longer as it has more images: ``1 + (1 + 1/3)
-    unlabelled / labelled``.
+    unlabelled / labelled``. Other loops keep mmengine's.
     """
 
     def __init__(self) -> None:
@@ -33,9 +35,9 @@ class PhaseTimerHook(IterTimerHook):
     ) -> None:
         """Note the step's time and expect that of the others."""
         super()._after_iter(runner, batch_idx, data_batch, outputs, mode)
-        if mode != 'train':
-            return
         loop = runner.train_loop
+        if mode != 'train' or not isinstance(loop, MeanTeacherLoop):
+            return
         both = loop.epoch >= loop.burn_in_epochs
         times = self.times[both]
         times.append(runner.message_hub.get_scalar('train/time').current())
