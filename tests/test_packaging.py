@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mmdet
 import pytest
-from tiny_run import run, write_config
+from tiny_run import call_script, run, write_config
 
 REPO = Path(__file__).resolve().parents[1]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -129,20 +129,15 @@ def test_editable__links_configs_and_tools(source, tmp_path):
         ('test.py', '[--show-dir SHOW_DIR]'),
     ],
 )
-def test_tools__have_the_options_of_mmdet(script, usage, tmp_path):
-    done = run(
-        sys.executable, REPO / 'tools' / script, '--help', cwd=tmp_path,
-        pythonpath=REPO / 'projects',
-    )  # fmt: skip
+def test_tools__have_the_options_of_mmdet(script, usage):
+    done = call_script(REPO / 'tools' / script, '--help')
     assert done.stdout.startswith(f'usage: {script} '), done.stderr
     assert usage in done.stdout and '[--cfg-options' in done.stdout
 
 
-def test_train__missing_config_is_one_line(tmp_path):
-    done = run(
-        sys.executable, REPO / 'tools' / 'train.py', 'none.py', cwd=tmp_path,
-        pythonpath=REPO / 'projects',
-    )  # fmt: skip
+def test_train__missing_config_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call_script(REPO / 'tools' / 'train.py', 'none.py')
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if 'none.py' in line]
     assert len(lines) == 1 and lines[0].startswith('train.py: error: none.py')
@@ -150,12 +145,11 @@ def test_train__missing_config_is_one_line(tmp_path):
 
 
 def test_train__missing_data_root_is_one_line(tmp_path):
-    done = run(
-        sys.executable, REPO / 'tools' / 'train.py',
+    done = call_script(
+        REPO / 'tools' / 'train.py',
         REPO / 'configs/yolov9/yolov9-t_1xb16-200e_neu-det-labeled20.py',
         '--work-dir', tmp_path / 'out', '--cfg-options',
         f'train_dataloader.dataset.data_root={tmp_path / "none"}',
-        cwd=tmp_path, pythonpath=REPO / 'projects',
     )  # fmt: skip
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]

@@ -1,8 +1,13 @@
 """A YOLOv9-t run of seconds, through the scripts that a user calls."""
 
+import io
 import os
+import runpy
 import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 CONFIG = """
 _base_ = [
@@ -43,7 +48,9 @@ default_hooks = dict(logger=dict(interval=1))
 
 
 def write_config(folder: Path, configs: Path, hook: str = '') -> Path:
-    """Write the config of a run whose data and results stay in a folder.
+    """Write the config of a run whose results stay in a folder.
+
+    Its data, which are the same for all runs, lie beside the folder.
 
     Args:
         folder (Path): Where the config goes.
@@ -56,7 +63,7 @@ def write_config(folder: Path, configs: Path, hook: str = '') -> Path:
     """
     text = CONFIG.format(
         configs=configs.as_posix(),
-        data_root=(folder / 'data').as_posix(),
+        data_root=(folder.parent / 'steel_synth').as_posix(),
         hook=f', {hook!r}' if hook else '',
     )
     if hook:
@@ -82,4 +89,28 @@ def run(*command, cwd, pythonpath=None):
         env=environment,
         capture_output=True,
         text=True,
+    )
+
+
+def call_script(script, *arguments):
+    """Run a script in this process, without the seconds of its imports.
+
+    Returns:
+        subprocess.CompletedProcess: With ``stdout`` and ``stderr`` as text,
+            without what other processes that it started wrote.
+    """
+    command, status = [str(part) for part in (script, *arguments)], 0
+    out, err = io.StringIO(), io.StringIO()
+    path = [str(Path(script).parent), *sys.path]
+    with patch.multiple(sys, argv=command, path=path), patch.dict(os.environ):
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                runpy.run_path(command[0], run_name='__main__')
+        except SystemExit as end:
+            status = end.code or 0
+    if isinstance(status, str):  # as the interpreter does
+        err.write(f'{status}\n')
+        status = 1
+    return subprocess.CompletedProcess(
+        command, status, out.getvalue(), err.getvalue()
     )

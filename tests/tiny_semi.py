@@ -27,7 +27,7 @@ def semi_config(folder, burn_in=1, max_epochs=3, **train_cfg):
     """Three steps of phase 1 an epoch, four of phase 2.
 
     Args:
-        folder (Path): For data and results.
+        folder (Path): For results; the data lie beside it.
         burn_in (int): Epochs of phase 1.
         max_epochs (int): Epochs of both.
         **train_cfg: More of ``MeanTeacherLoop``.
@@ -37,6 +37,9 @@ def semi_config(folder, burn_in=1, max_epochs=3, **train_cfg):
     """
     base = Config.fromfile(CONFIGS / '_base_/datasets/semi_224.py')
     model = Config.fromfile(CONFIGS / '_base_/models/yolov9_t.py').model
+    # without the auxiliary branch, half of the time of a step
+    model.backbone.with_aux = model.neck.with_aux = False
+    model.bbox_head.aux_head_module = None
     runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
 
     def loader(num_images, seed, pipeline, batch_size=2, **dataset):
@@ -47,7 +50,7 @@ def semi_config(folder, burn_in=1, max_epochs=3, **train_cfg):
             collate_fn=dict(type='pseudo_collate'),
             dataset=dict(
                 type='SteelSynthDataset',
-                data_root=str(folder / 'data'),
+                data_root=str(folder.parent / 'steel_synth'),
                 num_images=num_images,
                 num_workers=1,
                 seed=seed,

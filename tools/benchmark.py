@@ -4,6 +4,7 @@ r"""Time our parts against their peers, in one run, in alternation.
     python tools/benchmark.py scan
     python tools/benchmark.py head
     python tools/benchmark.py semi
+    python tools/benchmark.py clip
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
@@ -12,9 +13,11 @@ inference of the re-parameterised model with its NMS at batch 1 and 16.
 forward and backward; and the C++ forward against the time that its bytes and
 its exponentials need on this machine. ``head``: a detector with MambaHead
 against the same one without. ``semi``: a semi-supervised step against the sum
-of its parts, and its memory against a supervised step of as many images. The
-figures are ratios: the median over the
-rounds with its quartiles.
+of its parts, and its memory against a supervised step of as many images.
+``clip``: that step with and without the filter of ``CLIPFilterHook``; boxes
+scored by pooling cached features and by crops; images scored from the cache
+and one after the other. The figures are ratios: the median over the rounds
+with its quartiles.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from typing import Any, Dict, Iterator, Tuple
 
 import torch
 from benchmarks.alternation import alternate, ratios
+from benchmarks.clip import ScoreBoxes, ScoreImages
 from benchmarks.detectors import (
     InferOfficial,
     InferToolbox,
@@ -243,7 +247,46 @@ def semi(args: argparse.Namespace) -> Results:
     yield 'summary', dict(time_of_parts=1 / parts, memory=memory)
 
 
-BENCHMARKS = dict(detector=detector, scan=scan, head=head, semi=semi)
+def clip(args: argparse.Namespace) -> Results:
+    """Time what CLIP's filter adds, and the ways it may score."""
+    rows = compare(
+        'semi-supervised step, 16 labelled and 16 unlabelled images, 224 px',
+        {
+            'with CLIP': SemiStep(str(SEMI), 'semi', clip=True),
+            'without': SemiStep(str(SEMI), 'semi'),
+        },
+        32,
+        args,
+    )
+    added = 1 / rows['without']['ours_speed_up'] - 1
+    print(f'the filter adds {added:.1%}')
+    yield 'step', dict(rows, added=added)
+    yield (
+        'boxes',
+        compare(
+            'scores of 4 boxes in each of 16 images',
+            {way: ScoreBoxes(str(SEMI), way) for way in ('dense', 'crops')},
+            16,
+            args,
+        ),
+    )
+    yield (
+        'images',
+        compare(
+            'scores of 16 images, ViT-B-32',
+            {
+                'warm cache': ScoreImages(str(SEMI), cached=True),
+                'one at a time': ScoreImages(str(SEMI), cached=False),
+            },
+            16,
+            args,
+        ),
+    )
+
+
+BENCHMARKS = dict(
+    detector=detector, scan=scan, head=head, semi=semi, clip=clip
+)
 
 
 def main() -> None:

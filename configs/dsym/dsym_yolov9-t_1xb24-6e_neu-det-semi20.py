@@ -4,21 +4,12 @@ NEU_DET_ROOT=... python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb24-6e_neu-det-semi20.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """
-_base_ = ['../_base_/models/yolov9_t.py', '../_base_/neu_det_semi.py']
+_base_ = ['../_base_/models/dsym_yolov9_t.py', '../_base_/neu_det_semi.py']
 
 model = dict(
-    _delete_=True,
-    type='DSYMDetector',
-    detector=dict(
-        _base_.model,
-        # as the supervised config's
-        test_cfg=dict(_base_.model.test_cfg, nms=dict(iou_threshold=0.6))),
-    semi_train_cfg=dict(
-        unsup_weight=1.0,
-        ramp_steps=81,
-        selector=dict(type='ClassThresholds'),
-        consistency=dict(type='ConsistencyLoss')),
-    semi_test_cfg=dict(predict_on='teacher'))
+    # as the supervised config's
+    detector=dict(test_cfg=dict(nms=dict(_delete_=True, iou_threshold=0.6))),
+    semi_train_cfg=dict(unsup_weight=1.0, ramp_steps=81))
 
 # 8 labelled and 16 unlabelled images a step, both whole, as the checkpoint saw
 # them last. Its average spans 200 steps, the teacher 500.

@@ -6,11 +6,12 @@ any ``default_scope`` needs.
 """
 
 from . import compat  # isort: skip  # must precede every import of mmyolo
-from . import datasets, engine, evaluation, models, visualization
+from . import clip, datasets, engine, evaluation, models, visualization
 from .version import __version__
 
 __all__ = [
     '__version__',
+    'clip',
     'compat',
     'datasets',
     'engine',

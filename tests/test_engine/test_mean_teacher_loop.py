@@ -16,11 +16,36 @@ from dsym.errors import InputError
 NUM_LABELED, NUM_UNLABELED = 6, 8
 
 
+class Follow(Hook):
+    """Computes eq 3 beside the loop, in double precision."""
+
+    def __init__(self, alpha, burn_in):
+        self.alpha, self.burn_in = alpha, burn_in
+        self.expected, self.close = {}, Counter()
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        model = runner.model
+        teacher = model.teacher.state_dict()
+        for key, value in model.student.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            student = value.double().clone()
+            if runner.epoch < self.burn_in:
+                self.expected[key] = student  # what phase 2 starts from
+                continue
+            old = self.expected[key]
+            new = self.alpha * old + (1 - self.alpha) * student
+            self.expected[key] = new
+            self.close[key] += torch.allclose(
+                teacher[key].double(), new, rtol=1e-4, atol=1e-5
+            )
+
+
 @pytest.fixture(scope='module')
 def unbroken(tmp_path_factory):
     """A run of 3 + 4 + 4 steps that saves every epoch and every 5 steps."""
     folder = tmp_path_factory.mktemp('unbroken')
-    config = semi_config(folder)
+    config = semi_config(folder, ema=dict(type='ConstantEMA', alpha=0.9))
     config.custom_hooks = [
         dict(
             type='CheckpointHook',
@@ -30,7 +55,8 @@ def unbroken(tmp_path_factory):
             filename_tmpl='step_{}.pth',
         )
     ]
-    return (config, *train(config))
+    follow = Follow(alpha=0.9, burn_in=1)
+    return (config, *train(config, hooks=[follow]), follow)
 
 
 def images(steps, branch):
@@ -38,7 +64,7 @@ def images(steps, branch):
 
 
 def test_phases__labelled_then_both(unbroken):
-    _, runner, steps = unbroken
+    _, runner, steps, _ = unbroken
     assert [s['epoch'] for s in steps] == [0] * 3 + [1] * 4 + [2] * 4
     assert [s['size'] for s in steps] == [3] * 3 + [4] * 8
     assert runner.max_iters == runner.iter == 11
@@ -56,7 +82,7 @@ def test_phases__labelled_then_both(unbroken):
 
 
 def test_epoch__one_pass_over_the_unlabelled_images(unbroken):
-    _, _, steps = unbroken
+    _, _, steps, _ = unbroken
     for epoch in (1, 2):
         part = [s for s in steps if s['epoch'] == epoch]
         assert len(set(images(part, 'unsup_teacher'))) == NUM_UNLABELED
@@ -68,7 +94,7 @@ def test_epoch__one_pass_over_the_unlabelled_images(unbroken):
 
 
 def test_labelled_loader__goes_on_over_the_epochs(unbroken):
-    _, _, steps = unbroken
+    _, _, steps, _ = unbroken
     names = images(steps, 'sup')  # 22: three passes of six and four more
     for start in range(0, 18, NUM_LABELED):
         assert len(set(names[start : start + NUM_LABELED])) == NUM_LABELED
@@ -81,7 +107,7 @@ def test_labelled_loader__goes_on_over_the_epochs(unbroken):
 def test_resume__next_losses_are_those_of_the_unbroken_run(
     unbroken, tmp_path, name, done
 ):
-    config, runner, steps = unbroken
+    config, runner, steps, _ = unbroken
     checkpoint = Path(runner.work_dir) / f'{name}.pth'
     again, more = train(
         config,
@@ -100,35 +126,11 @@ def test_resume__next_losses_are_those_of_the_unbroken_run(
         torch.testing.assert_close(state[key], value, rtol=1e-4, atol=1e-5)
 
 
-class Follow(Hook):
-    """Computes eq 3 beside the loop, in double precision."""
-
-    def __init__(self, alpha, burn_in):
-        self.alpha, self.burn_in = alpha, burn_in
-        self.expected = {}
-
-    def after_train_iter(self, runner, *args, **kwargs):
-        model = runner.model
-        teacher = model.teacher.state_dict()
-        for key, value in model.student.state_dict().items():
-            if not value.is_floating_point():
-                continue
-            student = value.double().clone()
-            if runner.epoch < self.burn_in:
-                self.expected[key] = student  # what phase 2 starts from
-                continue
-            old = self.expected[key]
-            new = self.alpha * old + (1 - self.alpha) * student
-            self.expected[key] = new
-            torch.testing.assert_close(
-                teacher[key].double(), new, rtol=1e-4, atol=1e-5
-            )
-
-
-def test_teacher__follows_every_step_from_the_end_of_phase_1(tmp_path):
-    config = semi_config(tmp_path, ema=dict(type='ConstantEMA', alpha=0.9))
-    follow = Follow(alpha=0.9, burn_in=1)
-    train(config, hooks=[follow])
+def test_teacher__follows_every_step_from_the_end_of_phase_1(unbroken):
+    *_, follow = unbroken
+    assert follow.expected
+    for key in follow.expected:
+        assert follow.close[key] == 4 + 4, key
     # batch statistics have moved, and the teacher's with them (trap 2)
     key = next(k for k in follow.expected if k.endswith('running_mean'))
     assert follow.expected[key].abs().max() > 1e-3
@@ -147,22 +149,8 @@ def test_more_labelled_sources__have_their_own_batch_sizes(tmp_path):
     assert len(steps) == 3 + 4
 
 
-def test_class_thresholds__hear_of_the_labelled_boxes(tmp_path):
-    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
-    config.model.semi_train_cfg.selector = dict(type='ClassThresholds')
-    runner, _ = train(config)
-    told = runner.model.selector.boxes_per_image
-    dataset = runner.train_loop.labeled[0].dataset
-    counts = Counter(
-        int(instance['bbox_label'])
-        for i in range(NUM_LABELED)
-        for instance in dataset.get_data_info(i)['instances']
-    )
-    assert told == [counts[label] / NUM_LABELED for label in range(6)]
-
-
 def test_schedules__last_until_the_end_of_phase_2(unbroken):
-    _, _, steps = unbroken
+    _, _, steps, _ = unbroken
     # LinearLR's factor moves from 1 to 0.1 in max_iters - 1 steps; the hook
     # that records runs after the scheduler's
     expected = [0.001 * (1 - 0.9 * min(1, (i + 1) / 10)) for i in range(11)]
@@ -170,7 +158,7 @@ def test_schedules__last_until_the_end_of_phase_2(unbroken):
 
 
 def test_eta__of_each_phase_by_its_own_steps(unbroken):
-    _, _, steps = unbroken
+    _, _, steps, _ = unbroken
     first, second = ([s['time'] for s in x] for x in (steps[:3], steps[3:]))
     # two labelled and two unlabelled images: 1 + 4/3 of a step of phase 1
     expected = [
@@ -212,9 +200,12 @@ def test_mosaic__closes_in_the_labelled_loaders(tmp_path):
     assert set(Counter(images(steps, 'sup')).values()) == {2, 3}
 
 
-def test_unlabelled__is_a_folder_without_any_annotation(tmp_path):
-    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
-    folder = tmp_path / 'line3' / 'images'
+@pytest.fixture(scope='module')
+def of_folder(tmp_path_factory):
+    """A run on unlabelled images that are a folder without annotations."""
+    place = tmp_path_factory.mktemp('of_folder')
+    config = semi_config(place, burn_in=0, max_epochs=1)
+    folder = place / 'line3' / 'images'
     folder.mkdir(parents=True)
     for i in range(3):
         picture = np.full((20 + 10 * i, 40, 3), 60 * i, np.uint8)
@@ -222,14 +213,31 @@ def test_unlabelled__is_a_folder_without_any_annotation(tmp_path):
     unlabeled = config.train_cfg.unlabeled_dataloader
     unlabeled.dataset = dict(
         type='DefectVOCDataset',
-        data_root=str(tmp_path / 'line3'),
+        data_root=str(place / 'line3'),
         data_prefix=dict(img='images'),
         unlabeled=True,
         metainfo=dict(classes=('a', 'b', 'c', 'd', 'e', 'f')),
         pipeline=unlabeled.dataset.pipeline,
     )
-    _, steps = train(config)
+    config.model.semi_train_cfg.selector = dict(type='ClassThresholds')
+    return train(config)
+
+
+def test_unlabelled__is_a_folder_without_any_annotation(of_folder):
+    _, steps = of_folder
     assert set(images(steps, 'unsup_student')) == {'0.png', '1.png', '2.png'}
+
+
+def test_class_thresholds__hear_of_the_labelled_boxes(of_folder):
+    runner, _ = of_folder
+    told = runner.model.selector.boxes_per_image
+    dataset = runner.train_loop.labeled[0].dataset
+    counts = Counter(
+        int(instance['bbox_label'])
+        for i in range(NUM_LABELED)
+        for instance in dataset.get_data_info(i)['instances']
+    )
+    assert told == [counts[label] / NUM_LABELED for label in range(6)]
 
 
 def test_ema_hook__is_refused(tmp_path):
@@ -261,23 +269,29 @@ def test_burn_in__longer_than_all_is_refused(tmp_path):
         train(semi_config(tmp_path, burn_in=4, max_epochs=3))
 
 
-def test_best_checkpoint__is_the_teachers(tmp_path):
-    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+@pytest.fixture(scope='module')
+def one_epoch(tmp_path_factory):
+    """An epoch of phase 2 in bfloat16, validated for the best checkpoint."""
+    folder = tmp_path_factory.mktemp('one_epoch')
+    config = semi_config(folder, burn_in=0, max_epochs=1)
     config.train_cfg.val_interval = 1
     config.default_hooks.checkpoint.save_best = 'teacher/defect/mAP_50'
     config.default_hooks.checkpoint.rule = 'greater'
-    runner, _ = train(config)
-    assert list(tmp_path.glob('work_dir/best_teacher*.pth'))
+    config.optim_wrapper.update(type='BF16OptimWrapper', enabled=True)
+    return train(config)
+
+
+def test_best_checkpoint__is_the_teachers(one_epoch):
+    runner, _ = one_epoch
+    assert list(Path(runner.work_dir).glob('best_teacher*.pth'))
     scalars = runner.message_hub.log_scalars
     assert {'val/teacher/defect/mAP_50', 'val/student/defect/mAP_50'} <= set(
         scalars
     )
 
 
-def test_bf16__trains(tmp_path):
-    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
-    config.optim_wrapper.update(type='BF16OptimWrapper', enabled=True)
-    runner, steps = train(config)
+def test_bf16__trains(one_epoch):
+    runner, steps = one_epoch
     assert all(math.isfinite(s['outputs']['loss']) for s in steps)
     stages = runner.model.pseudo_records[0].stages
     assert stages['selected'].bboxes.dtype == torch.float32

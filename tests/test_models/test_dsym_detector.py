@@ -145,6 +145,15 @@ def batch(copies=1, copies_unlabeled=1, hidden=()):
     return inputs, samples
 
 
+def second_alone():
+    """The batch without its first unlabelled image."""
+    inputs, samples = batch()
+    for branch in ('unsup_teacher', 'unsup_student'):
+        inputs[branch] = inputs[branch][1:]
+        samples[branch] = samples[branch][1:]
+    return inputs, samples
+
+
 def total(losses):
     return sum(
         float(sum(v) if isinstance(v, list) else v)
@@ -289,16 +298,46 @@ def test_images_without_boxes__are_background_only_on_demand():
         model = build(mamba, empty_images=empty_images)
         model.attach_filter(drop_first)
         values.append(float(model.loss(*batch())['unsup_loss_cls']))
-    inputs, samples = batch()
-    for branch in ('unsup_teacher', 'unsup_student'):
-        inputs[branch], samples[branch] = (
-            inputs[branch][1:],
-            samples[branch][1:],
-        )
-    alone = float(build(mamba).loss(inputs, samples)['unsup_loss_cls'])
+    alone = float(build(mamba).loss(*second_alone())['unsup_loss_cls'])
     # half of the images have this loss
     assert values[0] == pytest.approx(alone / 2, rel=1e-4)
     assert values[1] != pytest.approx(alone / 2, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(empty_images=True),
+        dict(consistency=dict(type='ConsistencyLoss')),
+    ],
+)
+def test_refused_images__teach_nothing(options):
+    def refuse(*images):
+        def mark(samples, labels):
+            for i in images:
+                labels[i].set_metainfo(dict(refused=True))
+            return labels
+
+        return mark
+
+    model = build(mamba, **options)
+    model.attach_filter(refuse(0))
+    found = model.loss(*batch())
+    alone = build(mamba, **options).loss(*second_alone())
+    names = [key for key in alone if key.startswith('unsup')]
+    assert ('unsup_loss_consistency_cls' in names) == (
+        'consistency' in options
+    )
+    assert names == [key for key in found if key.startswith('unsup')]
+    for name in names:  # half of the images have this loss
+        half = float(alone[name]) / 2
+        assert float(found[name]) == pytest.approx(half, rel=1e-4), name
+        assert half > 0
+
+    model.attach_filter(refuse(0, 1))
+    losses = model.loss(*batch())
+    assert not any(key.startswith('unsup') for key in losses)
 
 
 def test_ramp__gaussian_over_its_steps():

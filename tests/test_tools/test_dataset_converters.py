@@ -1,10 +1,10 @@
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 from dataset_files import write_image
 from pycocotools.coco import COCO
+from tiny_run import call_script
 
 from dsym.datasets import DefectVOCDataset, VerifiedCocoDataset
 
@@ -12,22 +12,13 @@ REPO = Path(__file__).parents[2]
 CLASSES = ('scratch', 'dent')
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a tool's main() with arguments; give status, stdout, stderr."""
-    folder = REPO / 'tools/dataset_converters'
-    monkeypatch.syspath_prepend(str(folder))
-
-    def run_tool(tool, *args):
-        monkeypatch.setattr('sys.argv', [tool, *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(folder / tool), run_name='__main__')
-        return stop.value.code, *capsys.readouterr()
-
-    return run_tool
+def run(tool, *args):
+    """Run a tool with arguments; give status, stdout, stderr."""
+    done = call_script(REPO / 'tools/dataset_converters' / tool, *args)
+    return done.returncode, done.stdout, done.stderr
 
 
-def test_voc_to_coco__same_boxes_when_read_back(run, voc_root, tmp_path):
+def test_voc_to_coco__same_boxes_when_read_back(voc_root, tmp_path):
     out = tmp_path / 'voc.json'
     status, out_text, err_text = run(
         'dataset_to_coco.py', 'voc', voc_root, '--classes', *CLASSES,
@@ -50,7 +41,7 @@ def test_voc_to_coco__same_boxes_when_read_back(run, voc_root, tmp_path):
         )
 
 
-def test_yolo_to_coco(run, tmp_path):
+def test_yolo_to_coco(tmp_path):
     write_image(tmp_path / 'images/a.jpg')
     (tmp_path / 'labels').mkdir()
     (tmp_path / 'labels/a.txt').write_text('1 0.5 0.5 0.5 0.2\n')
@@ -69,7 +60,7 @@ def test_yolo_to_coco(run, tmp_path):
     assert ann['category_id'] == 2
 
 
-def test_neu_det_to_coco__pycocotools_counts(run, neu_det_root, tmp_path):
+def test_neu_det_to_coco__pycocotools_counts(neu_det_root, tmp_path):
     out = tmp_path / 'test.json'
     status, _, err_text = run(
         'dataset_to_coco.py', 'neu_det', neu_det_root,
@@ -86,7 +77,7 @@ def test_neu_det_to_coco__pycocotools_counts(run, neu_det_root, tmp_path):
     ]  # fmt: skip
 
 
-def test_check_dataset__status_and_report(run, voc_root, tmp_path):
+def test_check_dataset__status_and_report(voc_root, tmp_path):
     out = tmp_path / 'report.json'
     args = ('check_dataset.py', 'voc', voc_root, '--out', out, '--classes')
     status, text, _ = run(*args, *CLASSES)
@@ -98,7 +89,7 @@ def test_check_dataset__status_and_report(run, voc_root, tmp_path):
     assert json.loads(out.read_text())['counts']['unknown_class'] == 2
 
 
-def test_missing_root__one_line(run, tmp_path):
+def test_missing_root__one_line(tmp_path):
     status, _, err_text = run(
         'dataset_to_coco.py', 'neu_det', tmp_path / 'no', '--out', 'x.json'
     )
@@ -107,7 +98,7 @@ def test_missing_root__one_line(run, tmp_path):
     assert 'Traceback' not in err_text
 
 
-def test_option_without_meaning__one_line(run, voc_root):
+def test_option_without_meaning__one_line(voc_root):
     code, _, stderr = run('check_dataset.py', 'voc', voc_root, '--split', 'x')
     assert code == 1
     assert '--split has no meaning for voc' in stderr

@@ -7,26 +7,25 @@ import sys
 import time
 from pathlib import Path
 
-from tiny_run import write_config
+from tiny_run import call_script, write_config
 
-ROOT = Path(__file__).parents[2]
+DEMO = Path(__file__).parents[2] / 'tools' / 'demo.py'
+CONFIGS = DEMO.parents[1] / 'configs'
 
 
-def test_killed_demo_goes_on_to_its_figures(tmp_path):
-    config = write_config(tmp_path, ROOT / 'configs')
-    command = [
-        sys.executable,
-        str(ROOT / 'tools' / 'demo.py'),
-        str(config),
+def test_killed_demo_goes_on_to_its_figures(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setenv('MPLBACKEND', 'Agg')
+    arguments = [
+        str(write_config(tmp_path, CONFIGS)),
         '--cfg-options',
-        'train_cfg.max_epochs=4',
+        'train_cfg.max_epochs=3',
+        'train_cfg.val_interval=3',
         'default_hooks.checkpoint.interval=1',
     ]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
     demo = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, str(DEMO), *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         process_group=0,
@@ -39,19 +38,15 @@ def test_killed_demo_goes_on_to_its_figures(tmp_path):
     demo.wait()
 
     def again():
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        done = call_script(DEMO, *arguments)
+        # of the tools that it calls
+        out, err = capfd.readouterr()
+        assert done.returncode == 0, done.stdout + done.stderr + out + err
+        return done.stdout, out
 
-    out = again()
-    assert 'resumed epoch: ' in out
-    assert 'resumed epoch: 0' not in out
+    out, of_tools = again()
+    assert 'resumed epoch: ' in of_tools
+    assert 'resumed epoch: 0' not in of_tools
     assert out.count('[demo] $') == 3  # training, evaluation, figures
     figures = [
         Path(line.split(': ', 1)[1])
@@ -61,6 +56,6 @@ def test_killed_demo_goes_on_to_its_figures(tmp_path):
     assert len(figures) >= 3
     assert all((tmp_path / path).stat().st_size > 5000 for path in figures)
 
-    out = again()
+    out, _ = again()
     assert '[demo] $' not in out
     assert out.count('done before') == 3

@@ -1,7 +1,6 @@
 """export_detector.py: the teacher as a plain detector, and its one-liners."""
 
 import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
-from tiny_run import write_config
+from tiny_run import call_script, write_config
 
 from dsym.errors import InputError
 
@@ -228,23 +227,15 @@ def test_config_text__with_code_is_refused(tool, text):
         tool['parse_config'](text)
 
 
-@pytest.fixture
-def fails(monkeypatch, capsys):
+def fails(*args):
     """Call the tool in vain; give its one line."""
-
-    def call(*args):
-        monkeypatch.syspath_prepend(str(TOOL.parent))
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        assert done.value.code == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        return line
-
-    return call
+    done = call_script(TOOL, *args)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    return line
 
 
-def test_errors__are_one_line(fails, semi, tmp_path):
+def test_errors__are_one_line(semi, tmp_path):
     _, config, path = semi
     out = tmp_path / 'out'
 

@@ -1,8 +1,6 @@
 """The official code trains on the data and the plan of a config of ours."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 import torch
 from dataset_files import write_image, write_xml
 from official_yolov9 import find_official
+from tiny_run import call_script
 
 ROOT = Path(__file__).parents[2]
 CONFIG = (
@@ -20,8 +19,9 @@ CONFIG = (
 @pytest.mark.skipif(
     find_official() is None, reason='the test-only peer yolo9 is not installed'
 )
-def test_two_epochs_by_the_tool(tmp_path):
+def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
     """Boxes as YOLO writes them; weights that move; going on after a kill."""
+    monkeypatch.chdir(tmp_path)
     root = tmp_path / 'NEU-DET'
     for number in range(4):
         stem = f'scratches_{number}'
@@ -36,20 +36,18 @@ def test_two_epochs_by_the_tool(tmp_path):
     work = tmp_path / 'work'
 
     def train(epochs):
-        subprocess.run(
-            [
-                sys.executable, str(ROOT / 'tools/train_official_yolov9.py'),
-                str(CONFIG), '--work-dir', str(work), '--save-every', '1',
-                '--cfg-options', 'img_scale=(64,64)',
-                f'train_dataloader.dataset.data_root={root}',
-                f'train_dataloader.dataset.split={split}',
-                'train_dataloader.batch_size=2',
-                'train_dataloader.num_workers=0',
-                f'train_cfg.max_epochs={epochs}',
-                'custom_hooks.4.num_last_epochs=1',
-            ],
-            check=True, capture_output=True, cwd=tmp_path,
+        done = call_script(
+            ROOT / 'tools/train_official_yolov9.py', CONFIG,
+            '--work-dir', work, '--save-every', '1',
+            '--cfg-options', 'img_scale=(64,64)',
+            f'train_dataloader.dataset.data_root={root}',
+            f'train_dataloader.dataset.split={split}',
+            'train_dataloader.batch_size=2',
+            'train_dataloader.num_workers=0',
+            f'train_cfg.max_epochs={epochs}',
+            'custom_hooks.4.num_last_epochs=1',
         )  # fmt: skip
+        assert not done.returncode, done.stderr
 
     train(1)
     (label,) = (work / 'data/labels/scratches_0.txt').read_text().splitlines()

@@ -1,7 +1,5 @@
 import json
-import runpy
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +8,17 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from PIL import Image
+from tiny_run import call_script
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'plot_run.py'
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool; give its exit code or message and what it printed."""
-
-    def run_tool(*args):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, args)])
-        with pytest.raises(SystemExit) as done:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return done.value.code, capsys.readouterr().out
-
-    return run_tool
+def run(*args):
+    """Run the tool; give its message and what it printed."""
+    done = call_script(TOOL, *args)
+    assert done.returncode == bool(done.stderr)
+    return done.stderr.strip(), done.stdout
 
 
 @pytest.fixture
@@ -62,10 +55,9 @@ def work_dir(tmp_path):
     return folder
 
 
-def test_plot_run__prints_what_it_made(run, work_dir, capsys):
-    capsys.readouterr()
-    code, printed = run(work_dir)
-    assert code is None
+def test_plot_run__prints_what_it_made(work_dir):
+    message, printed = run(work_dir)
+    assert message == ''
     paths = [Path(line) for line in printed.split()]
     assert [path.name for path in paths] == [
         'training.png',
@@ -79,7 +71,7 @@ def test_plot_run__prints_what_it_made(run, work_dir, capsys):
             assert image.width == 1000
 
 
-def test_plot_run__out_dir_and_two_runs(run, work_dir, tmp_path):
+def test_plot_run__out_dir_and_two_runs(work_dir, tmp_path):
     other = tmp_path / 'other'
     shutil.copytree(work_dir, other)
     out_dir = tmp_path / 'out'
@@ -88,7 +80,7 @@ def test_plot_run__out_dir_and_two_runs(run, work_dir, tmp_path):
         assert (out_dir / name / 'test_gallery.png').is_file()
 
 
-def test_plot_run__pseudo_labels(run, work_dir):
+def test_plot_run__pseudo_labels(work_dir):
     figures = dict(precision=0.5, recall=0.25, boxes_per_image=1.5)
     stages = dict(selected=dict(figures, classes=dict(a=figures)))
     (work_dir / 'pseudo_labels.json').write_text(
@@ -101,7 +93,7 @@ def test_plot_run__pseudo_labels(run, work_dir):
         assert image.width == 1000
 
 
-def test_plot_run__nothing_to_plot_is_one_line(run, tmp_path):
+def test_plot_run__nothing_to_plot_is_one_line(tmp_path):
     message, printed = run(tmp_path)
     assert printed == ''
     assert str(tmp_path) in message
@@ -109,7 +101,7 @@ def test_plot_run__nothing_to_plot_is_one_line(run, tmp_path):
     assert len(message.splitlines()) == 1
 
 
-def test_plot_run__predictions_without_truth(run, work_dir):
+def test_plot_run__predictions_without_truth(work_dir):
     (work_dir / 'test.gt.json').unlink()
     message, _ = run(work_dir)
     assert 'test.gt.json is missing' in message

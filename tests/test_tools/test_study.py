@@ -1,5 +1,6 @@
 """study.py: a queue of real runs, and tables of records."""
 
+import functools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mmengine.config import Config
-from tiny_run import write_config
+from tiny_run import call_script, write_config
 
 from dsym.errors import InputError
 
@@ -24,24 +25,23 @@ from studies.plan import load_study  # noqa: E402
 STUDY = ROOT / 'tools' / 'study.py'
 
 
-def call(*args, cwd):
-    return subprocess.run(
-        [sys.executable, str(STUDY), *map(str, args)],
-        cwd=cwd,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    """Call the tool in ``tmp_path``; its trainings have one thread."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    return functools.partial(call_script, STUDY)
 
 
 def write_study(folder, **changes):
-    """A study of one run of four epochs, each of them saved."""
+    """A study of one run of three epochs, each of them saved."""
     run = dict(
         name='tiny',
         config=str(write_config(folder, ROOT / 'configs')),
         seeds=[3],
         options={
-            'train_cfg.max_epochs': 4,
+            'train_cfg.max_epochs': 3,
+            'train_cfg.val_interval': 3,
             'default_hooks.checkpoint.interval': 1,
         },
     )
@@ -56,11 +56,11 @@ def write_study(folder, **changes):
     return path
 
 
-def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path):
+def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
     path = write_study(tmp_path)
     command = [sys.executable, str(STUDY), 'run', str(path)]
     study = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, process_group=0
+        command, stdout=subprocess.DEVNULL, process_group=0
     )
     work = tmp_path / 'work_dirs' / 'studies' / 'study' / 'tiny_seed3'
     deadline = time.monotonic() + 240
@@ -69,32 +69,32 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path):
         time.sleep(0.1)
     os.killpg(study.pid, signal.SIGKILL)
     study.wait()
-    assert 'begun' in call('status', path, cwd=tmp_path).stdout
+    assert 'begun' in call('status', path).stdout
     # as if the kill had come while a checkpoint and its name were written
     (work / 'last_checkpoint').write_text('')
     whole = (work / 'epoch_1.pth').read_bytes()
     (work / 'epoch_99.pth').write_bytes(whole[: len(whole) // 2])
 
-    done = call('run', path, cwd=tmp_path)
+    done = call('run', path)
     assert done.returncode == 0, done.stdout + done.stderr
     log = (work / 'train.log').read_text()
-    assert re.search('resumed epoch: [1-4]', log)
+    assert re.search('resumed epoch: [1-3]', log)
     record = json.loads((tmp_path / 'results/tiny_seed3.json').read_text())
-    # 8 images in batches of 2, 4 epochs
-    assert (record['epochs'], record['steps'], record['seed']) == (4, 16, 3)
-    assert len(record['losses']) == 4
+    # 8 images in batches of 2, 3 epochs
+    assert (record['epochs'], record['steps'], record['seed']) == (3, 12, 3)
+    assert len(record['losses']) == 3
     assert record['name'] == 'tiny' and record['trainer'] == 'dsym'
     assert 0 <= record['metrics']['held_out']['mAP_50'] <= 1
     assert record['machine']['cores'] == os.cpu_count()
 
     begin = time.monotonic()
-    again = call('run', path, cwd=tmp_path)
+    again = call('run', path)
     assert 'done before' in again.stdout
     assert time.monotonic() - begin < 60
     assert (work / 'train.log').read_text() == log
 
-    path = write_study(tmp_path, options={'train_cfg.max_epochs': 3})
-    changed = call('run', path, cwd=tmp_path)
+    path = write_study(tmp_path, options={'train_cfg.max_epochs': 4})
+    changed = call('run', path)
     assert changed.returncode == 2
     assert 'is of another config' in changed.stderr
     assert len(changed.stderr.strip().splitlines()) == 1
@@ -115,15 +115,15 @@ def test_mistakes(tmp_path, changes, message):
         load_study(path, tmp_path, tmp_path)
 
 
-def test_mistake_is_one_line(tmp_path):
+def test_mistake_is_one_line(tmp_path, call):
     path = write_study(tmp_path, config='nothing.py')
-    done = call('run', path, cwd=tmp_path)
+    done = call('run', path)
     assert done.returncode == 2
     assert 'there is no config' in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_table__mean_and_sample_deviation(tmp_path):
+def test_table__mean_and_sample_deviation(tmp_path, call):
     paths = []
     for seed, value in ((0, 0.70), (1, 0.72), (2, 0.74)):
         scores = dict.fromkeys(
@@ -137,7 +137,7 @@ def test_table__mean_and_sample_deviation(tmp_path):
         )
         paths.append(tmp_path / f'{seed}.json')
         paths[-1].write_text(json.dumps(record))
-    lines = call('table', *paths, '--classes', cwd=tmp_path).stdout
+    lines = call('table', *paths, '--classes').stdout
     lines = lines.splitlines()
     # the sample's deviation of 70, 72, 74 is 2
     assert lines[2] == (

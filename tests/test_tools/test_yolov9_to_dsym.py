@@ -1,12 +1,11 @@
 """The converter of official weights, on files as the official code saves."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import call_script
 from yolo9_peer import build_official
 from yolov9_to_dsym import convert_state_dict, read_official
 
@@ -62,9 +61,7 @@ def test_ema_is_preferred_and_half_becomes_float(official, tmp_path):
 def test_command_line(official, tmp_path):
     src, dst = tmp_path / 'official.pt', tmp_path / 'converted.pth'
     torch.save(official.state_dict(), src)
-    result = subprocess.run(
-        [sys.executable, TOOL, src, dst], capture_output=True, text=True
-    )
+    result = call_script(TOOL, src, dst)
     assert result.returncode == 0, result.stderr
     assert 'YOLOv9-t, inference graph, 6 classes' in result.stdout
     converted = torch.load(dst)['state_dict']
@@ -87,11 +84,7 @@ def test_bad_input_is_one_line(content, message, tmp_path):
     src = tmp_path / 'bad.pt'
     if content is not None:
         torch.save(content, src)
-    result = subprocess.run(
-        [sys.executable, TOOL, src, tmp_path / 'out.pth'],
-        capture_output=True,
-        text=True,
-    )
+    result = call_script(TOOL, src, tmp_path / 'out.pth')
     assert result.returncode == 1
     assert message in result.stderr
     assert str(src) in result.stderr

@@ -12,6 +12,7 @@ from dsym.engine.mean_teacher_loop import boxes_per_image, join
 from dsym.engine.moving_teacher import MovingTeacher
 
 from .alternation import Gate
+from .clip import attach_filter
 from .detectors import load_config
 
 PARTS = ('semi', 'supervised', 'teacher', 'student', 'supervised, all images')
@@ -29,11 +30,13 @@ class SemiStep:
             images', a training step on as many labelled images as there are
             images in both.
         options (dict): Overrides of the config.
+        clip (bool): With ``CLIPFilterHook``'s filter, its cache warm.
     """
 
     config: str
     part: str
     options: Dict[str, Any] = field(default_factory=dict)
+    clip: bool = False
 
     def __call__(self, gate: Gate) -> None:
         """Compute until the gate says stop."""
@@ -46,6 +49,7 @@ class SemiStep:
         ]
         runner = Runner.from_cfg(config)
         loop = runner.build_train_loop(runner._train_loop)
+        runner._train_loop = loop
         wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         runner.call_hook('before_run')
         runner._init_model_weights()
@@ -55,6 +59,8 @@ class SemiStep:
         model.unsup_steps += 10**6
         model.pseudo_cfg.update(score_thr=0.0, max_per_img=4)
         model.selector.set_labeled(boxes_per_image(loop.labeled[0].dataset))
+        if self.clip:
+            attach_filter(runner, model)
         sources = [next(iter(loader)) for loader in loop.labeled]
         batch = join([*sources, next(iter(loop.unlabeled))])
         move = MovingTeacher(model.teacher, model.student)

@@ -3,9 +3,11 @@
 from .bf16_optim_wrapper import BF16OptimWrapper
 from .bias_warmup_hook import BiasWarmupHook
 from .channels_last_hook import ChannelsLastHook
+from .clip_filter_hook import CLIPFilterHook
 from .close_mosaic_hook import CloseMosaicHook
 from .cpu_threads_hook import CPUThreadsHook
 from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
+from .export_clip_hook import ExportCLIPHook
 from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
 from .mean_teacher_loop import MeanTeacherLoop
@@ -18,11 +20,13 @@ __all__ = [
     'AdaptiveEMA',
     'BF16OptimWrapper',
     'BiasWarmupHook',
+    'CLIPFilterHook',
     'CPUThreadsHook',
     'ChannelsLastHook',
     'CloseMosaicHook',
     'ConstantEMA',
     'CosineEMA',
+    'ExportCLIPHook',
     'ForeachExpMomentumEMA',
     'GroupedOptimWrapperConstructor',
     'MeanTeacherLoop',

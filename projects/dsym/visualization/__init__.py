@@ -1,5 +1,6 @@
 """Figures."""
 
+from .calibration_figure import calibration_figure
 from .curves import (
     confidence_figure,
     load_json,
@@ -12,6 +13,7 @@ from .pseudo_label_curves import plot_pseudo_labels, pseudo_label_figure
 from .style import class_styles, save_figure
 
 __all__ = [
+    'calibration_figure',
     'class_styles',
     'confidence_figure',
     'gallery_figure',

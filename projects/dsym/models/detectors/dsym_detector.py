@@ -164,7 +164,8 @@ class DSYMDetector(SemiBaseDetector):
                 samples and, of each image, ``bboxes`` in pixels of the
                 original, ``scores``, ``labels``, ``rows`` and perhaps
                 ``weights``; gives the same with boxes dropped, relabelled or
-                weighted.
+                weighted. From an image with ``refused`` in its meta the
+                student learns nothing.
         """
         # in a tuple: a module's weights are no part of the detector's
         self._filter = (pseudo_label_filter,)
@@ -308,22 +309,26 @@ class DSYMDetector(SemiBaseDetector):
         Returns:
             dict[str, Tensor]: The detector's losses and the consistency's.
         """
-        student, num_images = samples['unsup_student'], len(labels)
-        learnt = [*range(num_images)]
+        num_images = len(labels)
+        kept = [i for i, x in enumerate(labels) if not x.get('refused')]
+        learnt = kept
         if not self.semi_train_cfg.get('empty_images'):
-            learnt = [i for i in learnt if len(labels[i])]
-        # heads and SyncBN wait for all ranks: a rank without boxes goes along
-        anywhere = torch.tensor(len(learnt), device=inputs.device)
-        all_reduce(anywhere, 'max')
-        if not anywhere and self.consistency is None:
-            return {}
-        share = len(learnt) / num_images
-        learnt = learnt or [*range(num_images)]
+            learnt = [i for i in kept if len(labels[i])]
         # only consistency looks at images without boxes
-        if self.consistency is None and len(learnt) < num_images:
-            inputs, student = inputs[learnt], [student[i] for i in learnt]
-            labels = [labels[i] for i in learnt]
-            learnt = [*range(len(labels))]
+        seen = learnt if self.consistency is None else kept
+        # heads and SyncBN wait for all ranks: one without images goes along
+        anywhere = torch.tensor([len(seen), len(learnt)], device=inputs.device)
+        all_reduce(anywhere, 'max')
+        if not anywhere[0]:
+            return {}
+        # every image weighs the same, however many are left
+        shares = len(seen) / num_images, len(learnt) / num_images
+        seen = seen or [*range(num_images)]
+        learnt = [seen.index(i) for i in learnt] or [*range(len(seen))]
+        student = [samples['unsup_student'][i] for i in seen]
+        labels = [labels[i] for i in seen]
+        if len(seen) < num_images:
+            inputs, teacher_outs = inputs[seen], pick(teacher_outs, seen)
         if self.mix is not None:
             # seeded: a resumed run mixes the same
             generator = torch.Generator().manual_seed(int(self.unsup_steps))
@@ -331,16 +336,15 @@ class DSYMDetector(SemiBaseDetector):
         head = self.student.bbox_head
         outs = head(self.student.extract_feat(inputs))
         losses = {}
-        if anywhere:
+        if anywhere[1]:
             losses = self.loss_of_boxes(
-                outs if len(learnt) == len(inputs) else pick(outs, learnt),
+                outs if len(learnt) == len(seen) else pick(outs, learnt),
                 [labels[i] for i in learnt],
                 [student[i] for i in learnt],
             )
-            # every image weighs the same, however many have boxes
-            losses = reweight_loss_dict(losses, share)
+            losses = reweight_loss_dict(losses, shares[1])
         if self.consistency is not None:
-            teacher = samples['unsup_teacher']
+            teacher = [samples['unsup_teacher'][i] for i in seen]
             # solve, unlike a product, stays in float32 under autocast
             to_student = torch.linalg.solve(
                 homographies(teacher, inputs.device),
@@ -354,7 +358,7 @@ class DSYMDetector(SemiBaseDetector):
                 [x.img_shape for x in teacher],
                 head.featmap_strides,
             )
-            losses = {**losses, **terms}
+            losses = {**losses, **reweight_loss_dict(terms, shares[0])}
         return losses
 
     def loss_of_boxes(

@@ -1,0 +1,235 @@
+from dataclasses import asdict, dataclass
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..evaluation.region_grade_metric import RIGHT_IOU, auroc
+from .region_targets import RegionSampler
+from .scorer import CLIPScorer
+
+KINDS = ('right', 'misplaced', 'other class', 'background')
+WEAK = 0.7  # an AUROC below says little
+BATCH = 16  # images
+
+
+@dataclass
+class Calibration:
+    """What scores of regions of known kind say about thresholds.
+
+    Attributes:
+        scores (list[dict[str, list[float]]]): Of each class, scores by kind
+            of :data:`KINDS`.
+        tau (list[float]): Of each class; 0 where no threshold is better than
+            none.
+        precision (list[float]): Of the regions above it.
+        recall (list[float]): Share of the right regions above it.
+        auroc (list[float]): Of right regions against all others.
+        image_tau (float): Below the scores of 98% of the labelled images.
+        typical_tau (float): Below the similarity of 99% of the labelled
+            images to their nearest other one.
+    """
+
+    scores: List[Dict[str, List[float]]]
+    tau: List[float]
+    precision: List[float]
+    recall: List[float]
+    auroc: List[float]
+    image_tau: float = 0.0
+    typical_tau: float = -1.0
+
+    def to_dict(self, with_scores: bool = True) -> dict:
+        """As JSON keeps it."""
+        content = asdict(self)
+        if not with_scores:
+            content.pop('scores')
+        return content
+
+
+def labelled_samples(dataset: BaseDataset) -> List[tuple]:
+    """Path, shape and true boxes of every image of a data set.
+
+    Args:
+        dataset (BaseDataset): Of labelled images.
+
+    Returns:
+        list[tuple]: ``img_path``, ``(height, width)`` and
+        :class:`InstanceData` of boxes that are not ignored.
+    """
+    samples = []
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        real = [x for x in info['instances'] if not x.get('ignore_flag', 0)]
+        truth = InstanceData(
+            bboxes=torch.tensor([x['bbox'] for x in real]).reshape(-1, 4),
+            labels=torch.tensor([x['bbox_label'] for x in real]).long(),
+        )
+        shape = (info['height'], info['width'])
+        samples.append((info['img_path'], shape, truth))
+    return samples
+
+
+def calibrate(
+    scorer: CLIPScorer,
+    samples: Sequence[tuple],
+    precision: float,
+    prior: float = 0.6,
+    sampler: Optional[RegionSampler] = None,
+    seed: int = 0,
+) -> Calibration:
+    """Choose thresholds on labelled images.
+
+    Regions are drawn as :class:`RegionSampler` does; every right one is also
+    asked for the other classes. A class's threshold is the lowest above which
+    the wanted share of regions is right, if teachers are right in ``prior``
+    of their boxes and wrong ones are of all kinds alike.
+
+    Args:
+        scorer (CLIPScorer): The scorer.
+        samples (Sequence[tuple]): Of :func:`labelled_samples`.
+        precision (float): Wanted, 0 to 1.
+        prior (float): Precision of the teacher's boxes before. Defaults to
+            0.6.
+        sampler (RegionSampler, optional): Defaults to its own settings.
+        seed (int): Of the drawing. Defaults to 0.
+
+    Returns:
+        Calibration: One entry a class.
+    """
+    classes = len(scorer.prompts.classes)
+    sampler = sampler or RegionSampler(per_box=3)
+    generator = torch.Generator().manual_seed(seed)
+    scores: List[Dict[str, List[Tensor]]] = [
+        {kind: [] for kind in KINDS} for _ in range(classes)
+    ]
+    scorer.warm([path for path, *_ in samples])
+    image_scores, embeddings = [], []
+    for start in range(0, len(samples), BATCH):
+        paths, shapes, truths = zip(*samples[start : start + BATCH])
+        drawn = [
+            sampler(truth, *shape, generator)
+            for truth, shape in zip(truths, shapes)
+        ]
+        found = scorer.region_scores(paths, [x.boxes for x in drawn], shapes)
+        for regions, grades in zip(drawn, found):
+            sort_scores(scores, regions, grades.cpu())
+        image_scores.append(scorer.image_scores(paths, shapes))
+        embeddings.append(scorer.image_embeddings(paths, shapes)[:, 0])
+    arrays = [
+        {kind: torch.cat([*x, torch.zeros(0)]) for kind, x in by_kind.items()}
+        for by_kind in scores
+    ]
+    chosen = [choose(x, precision, prior) for x in arrays]
+    whole = torch.cat(embeddings)
+    near = (whole @ whole.T).fill_diagonal_(-1).amax(1)
+    calibration = Calibration(
+        [{k: x.tolist() for k, x in by_kind.items()} for by_kind in arrays],
+        *map(list, zip(*chosen)),
+        image_tau=torch.cat(image_scores).quantile(0.02).item(),
+        typical_tau=near.quantile(0.01).item(),
+    )
+    report(calibration, scorer.prompts.classes, precision)
+    return calibration
+
+
+def sort_scores(scores: list, regions: tuple, grades: Tensor) -> None:
+    """Add an image's scores ``(N, C)`` by class and kind."""
+    rows = torch.arange(len(grades))
+    own = grades[rows, regions.labels]
+    right = regions.ious >= RIGHT_IOU
+    free = regions.ious == 0
+    for label in range(len(scores)):
+        mine = regions.labels == label
+        by_kind = scores[label]
+        by_kind['right'].append(own[mine & right])
+        by_kind['misplaced'].append(own[mine & ~right & ~free])
+        by_kind['other class'].append(grades[right & ~mine, label])
+        by_kind['background'].append(grades[free, label])
+
+
+def choose(
+    by_kind: Dict[str, Tensor], precision: float, prior: float
+) -> tuple:
+    """Choose a class's threshold.
+
+    Args:
+        by_kind (dict[str, Tensor]): Scores by kind.
+        precision (float): Wanted.
+        prior (float): Share of right ones.
+
+    Returns:
+        tuple[float]: Threshold, precision and recall above it, AUROC.
+    """
+    right = by_kind['right'].double()
+    wrong = [by_kind[x].double() for x in KINDS[1:] if len(by_kind[x])]
+    if not len(right) or not wrong:
+        return 0.0, float('nan'), float('nan'), float('nan')
+    weights = torch.cat(
+        [right.new_full((len(right),), prior / len(right))]
+        + [
+            x.new_full((len(x),), (1 - prior) / len(wrong) / len(x))
+            for x in wrong
+        ]
+    )
+    values = torch.cat([right, *wrong])
+    is_right = torch.arange(len(values)) < len(right)
+    area = auroc(values.numpy(), is_right.numpy())
+    order = values.argsort(descending=True)
+    kept = weights[order].cumsum(0)
+    good = (weights * is_right)[order].cumsum(0)
+    shares = good / kept
+    enough = (shares >= precision).nonzero()[:, 0]
+    # a threshold stands between two scores that differ
+    values = values[order]
+    last = torch.cat([values[1:] < values[:-1], torch.ones(1).bool()])
+    enough = [i for i in enough.tolist() if last[i]]
+    if not enough:
+        return 0.0, prior, 1.0, area
+    i = enough[-1]
+    below = values[i + 1] if i + 1 < len(values) else 0.0
+    tau = float((values[i] + below) / 2)
+    return tau, float(shares[i]), float(good[i] / prior), area
+
+
+def report(
+    calibration: Calibration, classes: Sequence[str], precision: float
+) -> None:
+    """Log the thresholds, and plainly where CLIP cannot tell."""
+    lines = [
+        f'CLIP calibrated on labelled images for {precision:.0%} precision:'
+    ]
+    for i, name in enumerate(classes):
+        lines.append(
+            f'  {name}: AUROC {calibration.auroc[i]:.3f}, tau '
+            f'{calibration.tau[i]:.3f}, precision '
+            f'{calibration.precision[i]:.1%} at {calibration.recall[i]:.1%} '
+            'of the right ones'
+        )
+    print_log('\n'.join(lines), 'current')
+    weak = [
+        name for x, name in zip(calibration.auroc, classes) if not x >= WEAK
+    ]
+    if weak:
+        print_log(
+            'CLIP can hardly tell right boxes from wrong ones of '
+            f'{", ".join(weak)} (AUROC below {WEAK}): adapt it '
+            '(configs/clip/), or leave the filter out',
+            'current',
+            30,
+        )
+    free = [
+        name
+        for i, name in enumerate(classes)
+        if not np.isnan(calibration.auroc[i]) and calibration.tau[i] == 0
+    ]
+    if free:
+        print_log(
+            f'no threshold reaches {precision:.0%} precision for '
+            f'{", ".join(free)}: their boxes are not filtered',
+            'current',
+            30,
+        )

@@ -1,0 +1,268 @@
+import hashlib
+import json
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Callable, Optional, Union
+
+import torch
+from mmengine.logging import print_log
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..errors import InputError, MissingFileError
+
+SETTINGS = 'dsym_clip.json'  # beside open_clip's own two files
+CONFIG = 'open_clip_config.json'
+WEIGHTS = 'open_clip_model.safetensors'
+LOCAL, HUB = 'local-dir:', 'hf-hub:'
+
+
+class LoadedCLIP(nn.Module):
+    """A CLIP model with what belongs to it.
+
+    Args:
+        model (nn.Module): Of open_clip.
+        tokenizer (Callable): Texts to ``(T, context)``.
+        model_cfg (dict): As in open_clip's own JSON files.
+        settings (dict): ``prompts``, ``regions``, ``calibration`` of an
+            adapted model. Defaults to none.
+
+    Attributes:
+        mean (Tensor): ``(3, 1, 1)``, of pixels from 0 to 255.
+        std (Tensor): ``(3, 1, 1)``.
+        size (int): Side in px of the images that the tower takes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Callable,
+        model_cfg: dict,
+        settings: Optional[dict] = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.model_cfg = model_cfg
+        self.settings = settings or {}
+        preprocess = model.visual.preprocess_cfg
+        for name in ('mean', 'std'):
+            value = torch.tensor(preprocess[name]) * 255
+            self.register_buffer(name, value[:, None, None], persistent=False)
+        size = preprocess['size']
+        self.size = size if isinstance(size, int) else size[0]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalize RGB images from 0 to 255."""
+        return (images - self.mean) / self.std
+
+    def fingerprint(self) -> str:
+        """Name the weights: 16 hexadecimal digits of a hash."""
+        digest = hashlib.blake2b(digest_size=8)
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(key.encode())
+            # a view as bytes exists for every type, bfloat16 too
+            value = value.detach().cpu().contiguous().reshape(-1)
+            digest.update(value.view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def build_clip(clip: dict) -> LoadedCLIP:
+    """Make a model with random weights.
+
+    Args:
+        clip (dict): ``model_cfg`` and ``preprocess_cfg`` as in open_clip's
+            own JSON files.
+
+    Returns:
+        LoadedCLIP: The model.
+    """
+    import open_clip
+
+    config = json.loads(json.dumps(clip['model_cfg']))
+    model = open_clip.CLIP(**config)
+    preprocess = {
+        **asdict(open_clip.transform.PreprocessCfg()),
+        'size': config['vision_cfg']['image_size'],
+        **clip.get('preprocess_cfg', {}),
+    }
+    open_clip.set_model_preprocess_cfg(model, preprocess)
+    context = config['text_cfg'].get('context_length', 77)
+    tokenizer = open_clip.SimpleTokenizer(context_length=context)
+    return LoadedCLIP(model, tokenizer, config)
+
+
+def check_clip(model: str, pretrained: Optional[str] = None) -> None:
+    """Raise for a name or a file that is not there, without loading it.
+
+    Args:
+        model (str): As in :func:`load_clip`.
+        pretrained (str, optional): As in :func:`load_clip`.
+
+    Raises:
+        InputError: With near matches, or the file to put where.
+    """
+    import open_clip
+
+    if model.startswith(HUB):
+        return
+    folder = Path(model.removeprefix(LOCAL))
+    if model.startswith(LOCAL) or folder.is_dir():
+        for name in (CONFIG, WEIGHTS):
+            if not (folder / name).is_file():
+                raise MissingFileError(
+                    f'clip: {folder / name} does not exist: give the folder '
+                    'that ExportCLIPHook wrote, or a name of '
+                    'open_clip.list_models()'
+                )
+        return
+    names = open_clip.list_models()
+    if model not in names:
+        near = get_close_matches(model, names, 3, 0.5)
+        raise InputError(
+            f'clip: open_clip knows no model {model!r}, and there is no such '
+            f'folder: {did_you_mean(near, "open_clip.list_models()")}'
+        )
+    if not pretrained:
+        raise InputError(
+            f'clip: {model} without pretrained has random weights: give a '
+            f'tag, such as {first_tags(model)}, or a checkpoint file'
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if pretrained not in tags and not Path(pretrained).is_file():
+        near = get_close_matches(pretrained, tags, 3, 0.5)
+        raise InputError(
+            f'clip: {pretrained!r} is neither a checkpoint file nor a tag of '
+            f'{model}: {did_you_mean(near, first_tags(model))}'
+        )
+
+
+def did_you_mean(near: list, otherwise: str) -> str:
+    """Say what to give instead."""
+    if near:
+        return f'did you mean {" or ".join(near)}?'
+    return f'give one of {otherwise}'
+
+
+def first_tags(model: str) -> str:
+    """Some tags of a model of open_clip."""
+    import open_clip
+
+    return ', '.join(open_clip.list_pretrained_tags_by_model(model)[:5])
+
+
+def load_clip(
+    model: Union[str, dict],
+    pretrained: Optional[str] = None,
+    cache_dir: Optional[str] = None,
+) -> LoadedCLIP:
+    """Load a model of open_clip.
+
+    Args:
+        model (str or dict): A name of ``open_clip.list_models()``, a folder
+            that :class:`ExportCLIPHook` or open_clip wrote, ``hf-hub:...``,
+            or the ``model_cfg`` of one to train from scratch.
+        pretrained (str, optional): A tag of the name, or a checkpoint file.
+            Defaults to None.
+        cache_dir (str, optional): Where open_clip keeps downloads. Defaults
+            to its own place.
+
+    Returns:
+        LoadedCLIP: In evaluation mode.
+
+    Raises:
+        InputError: For an unknown name or tag, weights of another tower, or
+            a download that fails.
+    """
+    import open_clip
+
+    if isinstance(model, dict):
+        return build_clip(model)
+    check_clip(model, pretrained)
+    settings = {}
+    name = model
+    folder = Path(model.removeprefix(LOCAL))
+    if folder.is_dir():
+        name = f'{LOCAL}{folder}'
+        if (folder / SETTINGS).is_file():
+            settings = json.loads((folder / SETTINGS).read_text())
+    try:
+        loaded = open_clip.create_model(
+            name, pretrained=pretrained, cache_dir=cache_dir
+        )
+        tokenizer = open_clip.get_tokenizer(name, cache_dir=cache_dir)
+        model_cfg = open_clip.get_model_config(name)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(
+            explain(model, pretrained, cache_dir, error)
+        ) from error
+    return LoadedCLIP(loaded, tokenizer, model_cfg, settings).eval()
+
+
+def explain(
+    model: str,
+    pretrained: Optional[str],
+    cache_dir: Optional[str],
+    error: Exception,
+) -> str:
+    """Say in one line why a model did not load and what helps."""
+    text = ' '.join(str(error).split())
+    if 'size mismatch' in text or 'Missing key' in text:
+        source = pretrained or Path(model.removeprefix(LOCAL)) / WEIGHTS
+        return (
+            f'clip: the weights of {source} are of another tower than '
+            f'{model}: give the model they were saved from'
+        )
+    if Path(model.removeprefix(LOCAL)).is_dir() or (
+        pretrained and Path(pretrained).is_file()
+    ):
+        return f'clip: {model} cannot be loaded: {text[:200]}'
+    place = cache_dir or '~/.cache/huggingface/hub'
+    repo = model.removeprefix(HUB)
+    if not model.startswith(HUB):
+        from open_clip.pretrained import get_pretrained_cfg
+
+        repo = get_pretrained_cfg(model, pretrained).get('hf_hub') or repo
+    return (
+        f'clip: {model} cannot be downloaded: on a machine with network get '
+        f'{WEIGHTS} of {repo.strip("/")}, put it here and give its path as '
+        f'pretrained=, or copy {place} from there ({text[:120]})'
+    )
+
+
+def save_clip(
+    clip: LoadedCLIP,
+    folder: Union[str, Path],
+    half: bool = True,
+    state_dict: Optional[dict] = None,
+) -> None:
+    """Write a folder that :func:`load_clip` and open_clip load.
+
+    Args:
+        clip (LoadedCLIP): The model.
+        folder (str or Path): Made if it does not exist.
+        half (bool): Save float16. Defaults to True.
+        state_dict (dict, optional): Other weights than the model's. Defaults
+            to None.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocess = dict(clip.model.visual.preprocess_cfg)
+    config = dict(model_cfg=clip.model_cfg, preprocess_cfg=preprocess)
+    weights = {
+        key: value.detach().cpu().contiguous()
+        for key, value in (state_dict or clip.model.state_dict()).items()
+    }
+    if half:
+        weights = {
+            key: x.half() if x.is_floating_point() else x
+            for key, x in weights.items()
+        }
+    save_file(weights, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + '\n')
+    (folder / SETTINGS).write_text(json.dumps(clip.settings, indent=2) + '\n')
+    print_log(f'saved CLIP to {folder}', 'current')

@@ -1,0 +1,190 @@
+from collections import Counter
+from typing import Dict, List, Optional, Sequence
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ..errors import InputError
+from .scorer import CLIPScorer
+
+ACTIONS = ('drop', 'reweight', 'relabel')
+
+
+class PseudoLabelFilter:
+    """Keep the pseudo-labels that CLIP agrees with (eqs 18 to 20).
+
+    A box is kept if ``s > tau_t`` and ``C_teacher > tau_conf``, an image if
+    its own score is above ``tau_t`` of images; ``tau_t = tau_0 exp(-t / T
+    lambda)`` (eq 19). ``s`` is the score of the box's class.
+
+    Args:
+        scorer (CLIPScorer): Scores from 0 to 1.
+        tau (Tensor): ``(C,)``, tau_0 of the boxes of each class.
+        image_tau (float): tau_0 of images; 0 keeps all.
+        conf (float): tau_conf.
+        decay (float): lambda; 0 leaves the thresholds where they are.
+        action (str): What becomes of a box below its threshold: ``'drop'``;
+            ``'reweight'``, it counts ``s / tau_t``; ``'relabel'``, it gets
+            the class with the highest score if that is above the threshold,
+            otherwise it is dropped.
+        typical (Tensor, optional): ``(M, D)``, embeddings of labelled images.
+            An image whose nearest one is further than any labelled image's
+            shows something else. Defaults to None, not asked.
+        typical_tau (float): Least similarity to the nearest.
+
+    Attributes:
+        counts (Counter): Images and boxes seen and kept since the last
+            :meth:`take_counts`.
+
+    Raises:
+        InputError: For another action.
+    """
+
+    def __init__(
+        self,
+        scorer: CLIPScorer,
+        tau: Tensor,
+        image_tau: float = 0.0,
+        conf: float = 0.0,
+        decay: float = 0.0,
+        action: str = 'drop',
+        typical: Optional[Tensor] = None,
+        typical_tau: float = -1.0,
+    ) -> None:
+        if action not in ACTIONS:
+            raise InputError(
+                f'clip action {action!r}: give one of {", ".join(ACTIONS)}'
+            )
+        self.scorer = scorer
+        self.tau = tau
+        self.image_tau = image_tau
+        self.conf = conf
+        self.decay = decay
+        self.action = action
+        self.typical = typical
+        self.typical_tau = typical_tau
+        self.factor = 1.0
+        self.counts: Counter = Counter()
+        self._images: Dict[str, tuple] = {}
+
+    def move_thresholds(self, progress: float) -> None:
+        """Set tau_t.
+
+        Args:
+            progress (float): ``t / T``.
+        """
+        self.factor = float(
+            torch.exp(torch.tensor(-progress * self.decay, dtype=torch.double))
+        )
+
+    def keep_images(self, samples: Sequence[DetDataSample]) -> List[bool]:
+        """Tell which images show a defect of the kind that was labelled.
+
+        Args:
+            samples (Sequence[DetDataSample]): With ``img_path`` and
+                ``ori_shape``.
+
+        Returns:
+            list[bool]: One an image.
+        """
+        if self.image_tau <= 0 and self.typical is None:
+            return [True] * len(samples)
+        new = [x for x in samples if x.img_path not in self._images]
+        if new:
+            paths = [x.img_path for x in new]
+            shapes = [x.ori_shape for x in new]
+            scores = self.scorer.image_scores(paths, shapes)
+            nearest = torch.ones_like(scores)
+            if self.typical is not None:
+                whole = self.scorer.image_embeddings(paths, shapes)[:, 0]
+                nearest = (whole @ self.typical.T).amax(1)
+            for path, *values in zip(paths, scores, nearest):
+                self._images[path] = tuple(map(float, values))
+        kept = []
+        for sample in samples:
+            score, near = self._images[sample.img_path]
+            high = self.image_tau <= 0 or score > self.image_tau * self.factor
+            kept.append(high and near >= self.typical_tau)
+        return kept
+
+    def __call__(
+        self,
+        samples: Sequence[DetDataSample],
+        labels: List[InstanceData],
+    ) -> List[InstanceData]:
+        """Judge the boxes of a batch.
+
+        Args:
+            samples (Sequence[DetDataSample]): The teacher's.
+            labels (list[InstanceData]): As ``DSYMDetector.attach_filter``
+                says.
+
+        Returns:
+            list[InstanceData]: What is left. Images that were refused have
+            ``refused`` in their meta.
+        """
+        kept = self.keep_images(samples)
+        self.counts['images', None] += len(kept)
+        self.counts['images_kept', None] += sum(kept)
+        asked = [boxes if k else boxes[:0] for boxes, k in zip(labels, kept)]
+        scores = self.scorer.region_scores(
+            [x.img_path for x in samples],
+            [x.bboxes for x in asked],
+            [x.ori_shape for x in samples],
+        )
+        judged = []
+        for boxes, all_boxes, k, score in zip(asked, labels, kept, scores):
+            self.count('boxes', all_boxes.labels)
+            boxes = self.judge(boxes, score.to(boxes.bboxes.device))
+            self.count('boxes_kept', boxes.labels)
+            boxes.set_metainfo(dict(refused=not k))
+            judged.append(boxes)
+        return judged
+
+    def judge(self, boxes: InstanceData, scores: Tensor) -> InstanceData:
+        """Apply eq 20 and the action to an image's boxes.
+
+        Args:
+            boxes (InstanceData): Of the teacher.
+            scores (Tensor): ``(N, C)``.
+
+        Returns:
+            InstanceData: With ``clip_scores``.
+        """
+        sure = boxes.scores > self.conf
+        boxes, scores = boxes[sure], scores[sure]
+        own = of_class(scores, boxes.labels)
+        tau = self.tau.to(own) * self.factor
+        if self.action == 'relabel':
+            doubtful = own <= tau[boxes.labels]
+            best = scores.argmax(1)
+            boxes.labels = torch.where(doubtful, best, boxes.labels)
+            own = of_class(scores, boxes.labels)
+        boxes.clip_scores = own
+        tau = tau[boxes.labels]
+        for label, score in zip(boxes.labels.tolist(), own.tolist()):
+            self.counts['score', label] += score
+            self.counts['scored', label] += 1
+        if self.action == 'reweight':
+            weights = (own / tau.clamp(min=1e-6)).clamp(max=1)
+            before = boxes.get('weights', torch.ones_like(own))
+            boxes.weights = before * weights
+            return boxes
+        return boxes[own > tau]
+
+    def count(self, what: str, labels: Tensor) -> None:
+        """Count boxes by class."""
+        for label in labels.tolist():
+            self.counts[what, label] += 1
+
+    def take_counts(self) -> Counter:
+        """The counts so far; they begin anew."""
+        counts, self.counts = self.counts, Counter()
+        return counts
+
+
+def of_class(scores: Tensor, labels: Tensor) -> Tensor:
+    """The score ``(N,)`` of each box's own class from ``(N, C)``."""
+    return scores.gather(1, labels[:, None])[:, 0]

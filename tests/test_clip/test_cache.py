@@ -1,0 +1,217 @@
+"""FeatureCache: what is encoded, when, and what survives."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsym.clip.cache import FeatureCache, default_cache_dir
+from dsym.errors import InputError
+
+
+class Encode:
+    """Features of a file: its length and its first byte, as a 2 x 1 map."""
+
+    def __init__(self, fail=None, value=0.0):
+        self.calls = []
+        self.fail = fail
+        self.value = value
+
+    def __call__(self, paths):
+        self.calls.append([Path(x).name for x in paths])
+        contents = [Path(x).read_bytes() for x in paths]
+        if self.fail in self.calls[-1]:
+            raise KeyboardInterrupt
+        rows = [[len(x), x[0]] for x in contents]
+        features = torch.tensor(rows).float()[..., None]
+        bad = [x == b'bad' for x in contents]
+        features[torch.tensor(bad)] = self.value
+        return features
+
+    @property
+    def names(self):
+        return [name for call in self.calls for name in call]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Five files of length 1 to 5, of ones to fives."""
+    (tmp_path / 'data').mkdir()
+    paths = [tmp_path / 'data' / f'{i}.png' for i in range(1, 6)]
+    for i, path in enumerate(paths, 1):
+        path.write_bytes(bytes([i] * i))
+    return [str(x) for x in paths]
+
+
+EXPECTED = torch.tensor([[i, i] for i in range(1, 6)]).float()[..., None]
+
+
+def cache_in(tmp_path, encode, **options):
+    options = {'batch_size': 2, 'shard_size': 4, **options}
+    return FeatureCache(encode, 'key', tmp_path / 'cache', **options)
+
+
+def shards(tmp_path):
+    return sorted((tmp_path / 'cache' / 'key').glob('*.npy'))
+
+
+def test_second_call__encodes_nothing(tmp_path, files):
+    encode = Encode()
+    cache = cache_in(tmp_path, encode)
+    assert cache.warm(files) == 5
+    assert [len(x) for x in encode.calls] == [2, 2, 1]
+    assert len(shards(tmp_path)) == 2
+    for again in (cache, cache_in(tmp_path, encode)):
+        assert again.warm(files) == 0
+        features = again(files[::-1])
+        assert features.dtype == torch.float32
+        assert torch.equal(features, EXPECTED.flip(0))
+    assert len(encode.calls) == 3
+
+
+def test_reading__makes_what_is_missing(tmp_path, files):
+    encode = Encode()
+    cache = cache_in(tmp_path, encode)
+    cache.warm(files[:2])
+    assert torch.equal(cache(files), EXPECTED)
+    assert encode.names == ['1.png', '2.png', '3.png', '4.png', '5.png']
+
+
+def test_killed_run__keeps_the_shards_that_were_done(tmp_path, files):
+    killed = cache_in(tmp_path, Encode(fail='5.png'), shard_size=2)
+    with pytest.raises(KeyboardInterrupt):
+        killed.warm(files)
+    encode = Encode()
+    again = cache_in(tmp_path, encode, shard_size=2)
+    assert again.warm(files) == 1
+    assert torch.equal(again(files), EXPECTED)
+    assert encode.names == ['5.png']
+
+
+def test_renamed_file__is_found_by_content(tmp_path, files):
+    encode = Encode()
+    cache_in(tmp_path, encode).warm(files)
+    other = str(tmp_path / 'data' / 'other.png')
+    os.rename(files[2], other)
+    assert torch.equal(cache_in(tmp_path, encode)([other]), EXPECTED[2:3])
+    assert len(encode.names) == 5
+
+
+def test_copies__are_encoded_once(tmp_path, files):
+    copy = tmp_path / 'data' / 'copy.png'
+    copy.write_bytes(Path(files[0]).read_bytes())
+    encode = Encode()
+    features = cache_in(tmp_path, encode)([files[0], str(copy)])
+    assert torch.equal(features[0], features[1])
+    assert encode.names == ['1.png']
+
+
+def test_changed_file__is_encoded_anew(tmp_path, files):
+    encode = Encode()
+    cache = cache_in(tmp_path, encode)
+    cache.warm(files)
+    Path(files[2]).write_bytes(bytes([9, 9, 9]))  # of the same size
+    os.utime(files[2], ns=(1, 1))
+    assert cache([files[2]]).flatten().tolist() == [3, 9]
+    assert encode.names[5:] == ['3.png']
+
+
+def test_two_caches__share_a_folder(tmp_path, files):
+    first, second = Encode(), Encode()
+    one, two = cache_in(tmp_path, first), cache_in(tmp_path, second)
+    assert two.warm(files[:1]) == 1
+    assert one.warm(files) == 4
+    assert two.warm(files) == 0
+    assert torch.equal(one(files), two(files))
+
+
+def test_another_key__is_another_folder(tmp_path, files):
+    encode = Encode()
+    cache_in(tmp_path, encode).warm(files)
+    other = FeatureCache(encode, 'other', tmp_path / 'cache')
+    assert other.warm(files) == 5
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def fill(path):
+    """Keep the first page of an index, which names the tables."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b'\xff' * (len(content) - 4096))
+
+
+DAMAGES = dict(
+    flipped=flip,
+    noise=lambda path: path.write_bytes(b'no array, no index' * 400),
+    short=lambda path: path.write_bytes(path.read_bytes()[:-2]),
+    empty=lambda path: path.write_bytes(b''),
+    missing=lambda path: path.unlink(),
+    pages=fill,
+)
+
+
+@pytest.mark.parametrize(
+    'damage', ['flipped', 'noise', 'short', 'empty', 'missing']
+)
+def test_damaged_shard__is_made_anew(tmp_path, files, warnings, damage):
+    cache_in(tmp_path, Encode()).warm(files)
+    shard = next(x for x in shards(tmp_path) if x.stat().st_size > 136)
+    DAMAGES[damage](shard)
+    encode = Encode()
+    assert torch.equal(cache_in(tmp_path, encode)(files), EXPECTED)
+    assert sorted(encode.names) == ['1.png', '2.png', '3.png', '4.png']
+    (line,) = warnings()
+    assert str(shard) in line and 'made anew' in line
+    assert cache_in(tmp_path, encode).warm(files) == 0
+
+
+@pytest.mark.parametrize('damage', ['noise', 'short', 'pages'])
+def test_damaged_index__is_made_anew(tmp_path, files, warnings, damage):
+    cache_in(tmp_path, Encode()).warm(files)
+    index = tmp_path / 'cache' / 'key' / 'index.sqlite'
+    DAMAGES[damage](index)
+    encode = Encode()
+    assert torch.equal(cache_in(tmp_path, encode)(files), EXPECTED)
+    assert len(encode.names) == 5
+    (line,) = warnings()
+    assert str(index) in line and 'damaged' in line
+    assert cache_in(tmp_path, encode).warm(files) == 0
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e6])
+def test_features_that_float16_cannot_hold__name_the_file(
+    tmp_path, files, value
+):
+    Path(files[3]).write_bytes(b'bad')
+    cache = cache_in(tmp_path, Encode(value=value), shard_size=2)
+    with pytest.raises(InputError, match=r'features of .*4\.png are not'):
+        cache.warm(files)
+    # what was made before stays
+    assert cache_in(tmp_path, Encode()).warm(files) == 3
+
+
+def test_missing_image__is_named(tmp_path, files):
+    gone = str(tmp_path / 'gone.png')
+    with pytest.raises(InputError, match=r'gone\.png cannot be read .*take'):
+        cache_in(tmp_path, Encode()).warm([*files, gone])
+
+
+@pytest.mark.parametrize(
+    'variables, folder',
+    [
+        ({'DSYM_CACHE': '/a', 'XDG_CACHE_HOME': '/b'}, '/a/clip'),
+        ({'XDG_CACHE_HOME': '/b'}, '/b/dsym/clip'),
+        ({'HOME': '/c'}, '/c/.cache/dsym/clip'),
+    ],
+)
+def test_default_folder__by_environment(monkeypatch, variables, folder):
+    for name in ('DSYM_CACHE', 'XDG_CACHE_HOME'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_cache_dir() == Path(folder)

@@ -1,0 +1,214 @@
+r"""Can CLIP tell which pseudo-labels are right? Asked of hidden truth.
+
+    python tools/test.py CONFIG CHECKPOINT --cfg-options \
+        test_dataloader.dataset.split=unlabeled_80 \
+        model.test_cfg.multi_label=False model.test_cfg.score_thr=0.05 \
+        test_evaluator.save_predictions=True \
+        test_evaluator.outfile_prefix=work_dirs/teacher
+    python tools/analysis_tools/audit_clip.py work_dirs/teacher \
+        --clip work_dirs/clip --out audit.json
+
+Rankings are compared: the teacher's confidence, CLIP's score in each mode,
+and both together, ``confidence^(1-w) clip^w``. For each: AUROC of right
+boxes against wrong ones, mean over classes and of each; and, at the recall
+of the boxes that ``ClassThresholds`` would keep (as many of each class as
+labelled images have), the precision.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Dict, List, Optional
+
+import numpy as np
+import torch
+
+from dsym.clip import Prompts, RegionSettings, load_clip
+from dsym.clip.scorer import MODES, CLIPScorer
+from dsym.evaluation.detection_curves import match_detections
+from dsym.evaluation.region_grade_metric import auroc
+from dsym.provenance import describe_machine, git_commit
+
+IOU = np.array([0.5], dtype=np.float32)
+BATCH = 32  # images
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        'predictions', help='prefix of a *.gt.json and a *.bbox.json'
+    )
+    parser.add_argument('--clip', required=True, help='a folder or a name')
+    parser.add_argument('--pretrained', help='of a name')
+    parser.add_argument('--way', choices=['crops', 'dense'])
+    parser.add_argument('--expand', type=float, nargs='+')
+    parser.add_argument('--weights', type=float, nargs='+', default=[0.5])
+    parser.add_argument('--cache-dir')
+    parser.add_argument('--out', type=Path)
+    return parser.parse_args()
+
+
+class Boxes:
+    """The teacher's boxes of all images, and which are right.
+
+    Args:
+        prefix (str): Of the two files.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        truth = json.loads(Path(f'{prefix}.gt.json').read_text())
+        found = json.loads(Path(f'{prefix}.bbox.json').read_text())
+        self.classes = [x['name'] for x in truth['categories']]
+        self.paths = [x['file_name'] for x in truth['images']]
+        self.shapes = [(x['height'], x['width']) for x in truth['images']]
+        places = {x['id']: i for i, x in enumerate(truth['images'])}
+        gt = split_by_image(truth['annotations'], places)
+        self.bboxes, self.labels, self.scores, rights = [], [], [], []
+        for rows, real in zip(split_by_image(found, places), gt):
+            rows.sort(key=lambda x: -x['score'])
+            real = [x for x in real if not x['iscrowd']]
+            bboxes, labels = corners(rows), classes_of(rows)
+            hits = match_detections(
+                bboxes, labels, corners(real), classes_of(real), IOU
+            )
+            self.bboxes.append(torch.from_numpy(bboxes))
+            self.labels.append(labels)
+            self.scores.append([x['score'] for x in rows])
+            rights.append(hits[:, 0])
+        self.label = np.concatenate(self.labels)
+        self.confidence = np.concatenate(self.scores)
+        self.right = np.concatenate(rights)
+        self.truth = np.bincount(
+            [x['category_id'] for x in truth['annotations']],
+            minlength=len(self.classes),
+        )
+
+
+def split_by_image(rows: List[dict], places: Dict[int, int]) -> List[list]:
+    """Sort annotations or results by the place of their image."""
+    parts: List[list] = [[] for _ in places]
+    for row in rows:
+        parts[places[row['image_id']]].append(row)
+    return parts
+
+
+def corners(rows: List[dict]) -> np.ndarray:
+    """Boxes ``(N, 4)`` as corners."""
+    boxes = np.array([x['bbox'] for x in rows], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def classes_of(rows: List[dict]) -> np.ndarray:
+    """Class indices ``(N,)``."""
+    return np.array([x['category_id'] for x in rows], int)
+
+
+def judge(
+    boxes: Boxes, ranking: np.ndarray, kept: Optional[np.ndarray] = None
+) -> dict:
+    """Figures of a ranking.
+
+    Args:
+        boxes (Boxes): The boxes.
+        ranking (np.ndarray): ``(N,)``, higher is better.
+        kept (np.ndarray, optional): Boxes of each class that are kept by
+            confidence, whose recall is taken. Defaults to as many as there
+            are defects.
+
+    Returns:
+        dict: ``auroc``, ``precision``, ``recall``, ``classes``.
+    """
+    rows = {}
+    right_kept = number_kept = 0
+    for label, name in enumerate(boxes.classes):
+        mine = boxes.label == label
+        right = boxes.right[mine]
+        by_confidence = np.argsort(-boxes.confidence[mine], kind='stable')
+        goal = right[by_confidence][: boxes.truth[label]].sum()
+        order = np.argsort(-ranking[mine], kind='stable')
+        hits = np.cumsum(right[order])
+        number = int(np.searchsorted(hits, goal)) + 1
+        rows[name] = dict(
+            auroc=auroc(ranking[mine], right),
+            precision=float(goal / number),
+            recall=float(goal / boxes.truth[label]),
+        )
+        right_kept += int(goal)
+        number_kept += number
+    return dict(
+        auroc=float(np.mean([x['auroc'] for x in rows.values()])),
+        auroc_pooled=auroc(ranking, boxes.right),
+        precision=right_kept / number_kept,
+        recall=right_kept / int(boxes.truth.sum()),
+        classes=rows,
+    )
+
+
+def clip_scores(scorer: CLIPScorer, boxes: Boxes) -> np.ndarray:
+    """CLIP's score ``(N,)`` of every box's class."""
+    scores = []
+    for i in range(0, len(boxes.paths), BATCH):
+        part = slice(i, i + BATCH)
+        found = scorer.region_scores(
+            boxes.paths[part], boxes.bboxes[part], boxes.shapes[part]
+        )
+        for grades, labels in zip(found, boxes.labels[part]):
+            scores.append(grades.cpu().numpy()[np.arange(len(labels)), labels])
+    return np.concatenate(scores)
+
+
+def main() -> None:
+    """Compare the rankings, print a table and write the JSON."""
+    args = parse_args()
+    boxes = Boxes(args.predictions)
+    clip = load_clip(args.clip, args.pretrained)
+    settings = dict(clip.settings.get('regions') or {})
+    if args.way:
+        settings['way'] = args.way
+    if args.expand:
+        settings['expand'] = args.expand
+    prompts = dict(clip.settings.get('prompts') or {})
+    prompts['classes'] = tuple(boxes.classes)
+    rankings = {'confidence': boxes.confidence}
+    for mode in MODES:
+        scorer = CLIPScorer(
+            clip,
+            Prompts(**prompts),
+            RegionSettings(**settings),
+            mode,
+            args.cache_dir,
+        )
+        scores = rankings[mode] = clip_scores(scorer, boxes)
+        for weight in args.weights:
+            both = boxes.confidence ** (1 - weight) * scores.clip(0) ** weight
+            rankings[f'confidence, {mode} {weight}'] = both
+    results = {name: judge(boxes, x) for name, x in rankings.items()}
+    for name, row in results.items():
+        print(
+            f'{name:28s} AUROC {row["auroc"]:.3f} (pooled '
+            f'{row["auroc_pooled"]:.3f}), precision {row["precision"]:.1%} at '
+            f'recall {row["recall"]:.1%} | '
+            + ' '.join(f'{x["auroc"]:.2f}' for x in row['classes'].values())
+        )
+    if args.out:
+        content = dict(
+            boxes=len(boxes.right),
+            right=int(boxes.right.sum()),
+            truth=int(boxes.truth.sum()),
+            clip=Path(args.clip).name,
+            regions=settings,
+            commit=git_commit(),
+            machine=describe_machine(),
+            rankings=results,
+        )
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(content, indent=2) + '\n')
+        print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    main()
