@@ -2,6 +2,7 @@ import hashlib
 import os
 import os.path as osp
 import sqlite3
+import uuid
 import zlib
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Union
@@ -76,13 +77,25 @@ class FeatureCache:
     def index(self) -> sqlite3.Connection:
         """The open index; a damaged one is replaced, with a warning."""
         if self._index is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(
+                    f'clip: {self.folder} cannot be made ({error.strerror}): '
+                    'give another cache_dir'
+                ) from None
             path = self.folder / 'index.sqlite'
             try:
                 self._index = open_index(path)
+            except sqlite3.OperationalError as error:
+                raise InputError(
+                    f'clip: {path} cannot be opened ({error}): give another '
+                    'cache_dir'
+                ) from error
             except sqlite3.DatabaseError as error:
                 warn(f'{path} is damaged ({error}); features are made anew')
-                path.unlink()
+                for file in self.folder.glob('index.sqlite*'):
+                    file.unlink()
                 self._index = open_index(path)
         return self._index
 
@@ -173,26 +186,25 @@ class FeatureCache:
         return torch.from_numpy(np.stack(features).astype(np.float32))
 
     def _encode(self, paths: List[str]) -> np.ndarray:
-        features = self.encode(paths)
+        features = self.encode(paths).half()
         finite = features.flatten(1).isfinite().all(1)
         if not finite.all():
             raise InputError(
                 f'clip: features of {paths[int(finite.int().argmin())]} are '
-                'not finite: check the model, or run it in float32'
+                'not finite in float16: check the model'
             )
-        return features.half().cpu().numpy()
+        return features.cpu().numpy()
 
     def _place(self, digest: str) -> Optional[tuple]:
         """Shard and row of an image whose shard is sound."""
-        place = self.index.execute(
-            'SELECT shard, row FROM rows WHERE digest = ?', (digest,)
+        found = self.index.execute(
+            'SELECT shard, row, crc FROM rows JOIN shards ON shard = name '
+            'WHERE digest = ?',
+            (digest,),
         ).fetchone()
-        if place is None or place[0] in self._maps:
-            return place
-        name = place[0]
-        (crc,) = self.index.execute(
-            'SELECT crc FROM shards WHERE name = ?', (name,)
-        ).fetchone()
+        if found is None or found[0] in self._maps:
+            return found and found[:2]
+        name, row, crc = found
         try:
             shard = np.load(self.folder / name, mmap_mode='r')
             if checksum(shard) != crc:
@@ -204,12 +216,12 @@ class FeatureCache:
                 self.index.execute('DELETE FROM shards WHERE name=?', (name,))
             return None
         self._maps[name] = shard
-        return place
+        return name, row
 
     def _write(self, digests: List[str], features: np.ndarray) -> None:
         """Add a shard."""
-        name = f'{digests[0]}.npy'
-        temporary = self.folder / f'{name}.{os.getpid()}.tmp'
+        name = f'{uuid.uuid4().hex}.npy'
+        temporary = self.folder / f'{name}.tmp'
         with temporary.open('wb') as file:
             np.save(file, features)
         os.replace(temporary, self.folder / name)
@@ -219,12 +231,15 @@ class FeatureCache:
             self.index.execute(
                 'REPLACE INTO shards VALUES (?, ?)', (name, checksum(features))
             )
-        self._maps.pop(name, None)
 
 
 def open_index(path: Path) -> sqlite3.Connection:
     """Open or make an index; other processes wait for a writer."""
     index = sqlite3.connect(path, timeout=60, check_same_thread=False)
+    (state,) = index.execute('PRAGMA quick_check(1)').fetchone()
+    if state != 'ok':
+        index.close()
+        raise sqlite3.DatabaseError(state)
     index.executescript(TABLES)
     return index
 

@@ -130,7 +130,10 @@ class CLIPGrader(BaseModel):
             self.prompts.center,
         )
         scale = model.logit_scale.exp().clamp(max=100)
-        return scale * self.embed(images, boxes) @ texts.T
+        embedded = self.embed(images, boxes)
+        # bfloat16 would round logits up to 100 to halves
+        with torch.autocast(images.device.type, enabled=False):
+            return scale * embedded @ texts.float().T
 
     def forward(
         self,
@@ -165,6 +168,8 @@ class CLIPGrader(BaseModel):
         if mode == 'predict':
             grades = logits.softmax(1)[:, :classes]
             return add_grades(data_samples, drawn, grades)
+        if not len(logits):  # no image of the batch has a true box
+            return dict(loss=logits.sum())
         targets = soft_targets(drawn, classes, self.iou_ramp)
         accuracy = (logits.argmax(1) == targets.argmax(1)).float().mean()
         return dict(loss=F.cross_entropy(logits, targets), accuracy=accuracy)

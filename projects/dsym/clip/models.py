@@ -1,12 +1,15 @@
 import hashlib
 import json
+import pickle
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Callable, Optional, Union
 
 import torch
+from huggingface_hub import hf_hub_download
 from mmengine.logging import print_log
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -16,6 +19,17 @@ SETTINGS = 'dsym_clip.json'  # beside open_clip's own two files
 CONFIG = 'open_clip_config.json'
 WEIGHTS = 'open_clip_model.safetensors'
 LOCAL, HUB = 'local-dir:', 'hf-hub:'
+ENDINGS = ('*.safetensors', '*.bin', '*.pth')  # weights of open_clip
+
+LOADING_ERRORS = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
 
 
 class LoadedCLIP(nn.Module):
@@ -25,8 +39,8 @@ class LoadedCLIP(nn.Module):
         model (nn.Module): Of open_clip.
         tokenizer (Callable): Texts to ``(T, context)``.
         model_cfg (dict): As in open_clip's own JSON files.
-        settings (dict): ``prompts``, ``regions``, ``calibration`` of an
-            adapted model. Defaults to none.
+        settings (dict): ``prompts`` and ``regions`` of an adapted model.
+            Defaults to none.
 
     Attributes:
         mean (Tensor): ``(3, 1, 1)``, of pixels from 0 to 255.
@@ -112,8 +126,11 @@ def check_clip(model: str, pretrained: Optional[str] = None) -> None:
         return
     folder = Path(model.removeprefix(LOCAL))
     if model.startswith(LOCAL) or folder.is_dir():
+        others = [x for ending in ENDINGS for x in folder.glob(ending)]
         for name in (CONFIG, WEIGHTS):
-            if not (folder / name).is_file():
+            if not (folder / name).is_file() and not (
+                name == WEIGHTS and others
+            ):
                 raise MissingFileError(
                     f'clip: {folder / name} does not exist: give the folder '
                     'that ExportCLIPHook wrote, or a name of '
@@ -186,21 +203,51 @@ def load_clip(
     settings = {}
     name = model
     folder = Path(model.removeprefix(LOCAL))
-    if folder.is_dir():
-        name = f'{LOCAL}{folder}'
-        if (folder / SETTINGS).is_file():
-            settings = json.loads((folder / SETTINGS).read_text())
     try:
+        if folder.is_dir():
+            name = f'{LOCAL}{folder}'
+            settings = read_settings(folder)
         loaded = open_clip.create_model(
             name, pretrained=pretrained, cache_dir=cache_dir
         )
         tokenizer = open_clip.get_tokenizer(name, cache_dir=cache_dir)
-        model_cfg = open_clip.get_model_config(name)
-    except (RuntimeError, ValueError, OSError) as error:
+        if model.startswith(HUB):
+            file = hf_hub_download(
+                model.removeprefix(HUB), CONFIG, cache_dir=cache_dir
+            )
+            model_cfg = json.loads(Path(file).read_text())['model_cfg']
+        else:
+            model_cfg = open_clip.get_model_config(name)
+    except InputError:
+        raise
+    except LOADING_ERRORS as error:
         raise InputError(
             explain(model, pretrained, cache_dir, error)
         ) from error
     return LoadedCLIP(loaded, tokenizer, model_cfg, settings).eval()
+
+
+def read_settings(folder: Path) -> dict:
+    """Settings of an adapted model's folder; none of another's.
+
+    Args:
+        folder (Path): The folder.
+
+    Returns:
+        dict: What :func:`save_clip` wrote.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    file = folder / SETTINGS
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(
+            f'clip: {file} is damaged ({error}): adapt the model again'
+        ) from None
 
 
 def explain(
@@ -223,6 +270,12 @@ def explain(
         return f'clip: {model} cannot be loaded: {text[:200]}'
     place = cache_dir or '~/.cache/huggingface/hub'
     repo = model.removeprefix(HUB)
+    if model.startswith(HUB):
+        return (
+            f'clip: {model} cannot be downloaded: on a machine with network '
+            f'get {CONFIG} and {WEIGHTS} of {repo} and give their folder as '
+            f'clip=, or copy {place} from there ({text[:120]})'
+        )
     if not model.startswith(HUB):
         from open_clip.pretrained import get_pretrained_cfg
 
@@ -251,18 +304,22 @@ def save_clip(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if state_dict is None:
+        state_dict = clip.model.state_dict()
     preprocess = dict(clip.model.visual.preprocess_cfg)
     config = dict(model_cfg=clip.model_cfg, preprocess_cfg=preprocess)
     weights = {
         key: value.detach().cpu().contiguous()
-        for key, value in (state_dict or clip.model.state_dict()).items()
+        for key, value in state_dict.items()
     }
     if half:
         weights = {
             key: x.half() if x.is_floating_point() else x
             for key, x in weights.items()
         }
-    save_file(weights, folder / WEIGHTS)
+    temporary = folder / f'{WEIGHTS}.tmp'
+    save_file(weights, temporary)
+    temporary.replace(folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + '\n')
     (folder / SETTINGS).write_text(json.dumps(clip.settings, indent=2) + '\n')
     print_log(f'saved CLIP to {folder}', 'current')

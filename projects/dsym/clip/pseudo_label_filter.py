@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 from typing import Dict, List, Optional, Sequence
 
@@ -21,7 +22,7 @@ class PseudoLabelFilter:
 
     Args:
         scorer (CLIPScorer): Scores from 0 to 1.
-        tau (Tensor): ``(C,)``, tau_0 of the boxes of each class.
+        tau (Tensor): ``(C,)``, tau_0 of the boxes of each class; 0 keeps all.
         image_tau (float): tau_0 of images; 0 keeps all.
         conf (float): tau_conf.
         decay (float): lambda; 0 leaves the thresholds where they are.
@@ -75,9 +76,7 @@ class PseudoLabelFilter:
         Args:
             progress (float): ``t / T``.
         """
-        self.factor = float(
-            torch.exp(torch.tensor(-progress * self.decay, dtype=torch.double))
-        )
+        self.factor = math.exp(-progress * self.decay)
 
     def keep_images(self, samples: Sequence[DetDataSample]) -> List[bool]:
         """Tell which images show a defect of the kind that was labelled.
@@ -125,6 +124,14 @@ class PseudoLabelFilter:
             list[InstanceData]: What is left. Images that were refused have
             ``refused`` in their meta.
         """
+        device = self.scorer.texts.device.type
+        # thresholds stand between cosines that bfloat16 cannot tell apart
+        with torch.autocast(device, enabled=False):
+            return self._judge_batch(samples, labels)
+
+    def _judge_batch(
+        self, samples: Sequence[DetDataSample], labels: List[InstanceData]
+    ) -> List[InstanceData]:
         kept = self.keep_images(samples)
         self.counts['images', None] += len(kept)
         self.counts['images_kept', None] += sum(kept)
@@ -136,9 +143,9 @@ class PseudoLabelFilter:
         )
         judged = []
         for boxes, all_boxes, k, score in zip(asked, labels, kept, scores):
-            self.count('boxes', all_boxes.labels)
+            for label in all_boxes.labels.tolist():
+                self.counts['boxes', label] += 1
             boxes = self.judge(boxes, score.to(boxes.bboxes.device))
-            self.count('boxes_kept', boxes.labels)
             boxes.set_metainfo(dict(refused=not k))
             judged.append(boxes)
         return judged
@@ -156,7 +163,8 @@ class PseudoLabelFilter:
         sure = boxes.scores > self.conf
         boxes, scores = boxes[sure], scores[sure]
         own = of_class(scores, boxes.labels)
-        tau = self.tau.to(own) * self.factor
+        tau = self.tau.to(own.device) * self.factor
+        before = boxes.labels
         if self.action == 'relabel':
             doubtful = own <= tau[boxes.labels]
             best = scores.argmax(1)
@@ -167,17 +175,21 @@ class PseudoLabelFilter:
         for label, score in zip(boxes.labels.tolist(), own.tolist()):
             self.counts['score', label] += score
             self.counts['scored', label] += 1
+        free = tau == 0
         if self.action == 'reweight':
-            weights = (own / tau.clamp(min=1e-6)).clamp(max=1)
-            before = boxes.get('weights', torch.ones_like(own))
-            boxes.weights = before * weights
+            shares = (own / tau.clamp(min=1e-6)).clamp(0, 1)
+            shares = torch.where(free, 1.0, shares)
+            boxes.weights = shares * boxes.get('weights', 1.0)
+            self.count_kept(before, shares)
             return boxes
-        return boxes[own > tau]
+        passed = free | (own > tau)
+        self.count_kept(before, passed.float())
+        return boxes[passed]
 
-    def count(self, what: str, labels: Tensor) -> None:
-        """Count boxes by class."""
-        for label in labels.tolist():
-            self.counts[what, label] += 1
+    def count_kept(self, labels: Tensor, shares: Tensor) -> None:
+        """Count what is left of the teacher's boxes of each class."""
+        for label, share in zip(labels.tolist(), shares.tolist()):
+            self.counts['boxes_kept', label] += share
 
     def take_counts(self) -> Counter:
         """The counts so far; they begin anew."""

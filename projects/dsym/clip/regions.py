@@ -95,6 +95,25 @@ def centered(image: Tensor) -> Tensor:
     return (image + (MEAN_GREY - image.mean())).clamp(0, 255)
 
 
+def pool(source: Tensor, rois: Tensor, side: int, scale: float) -> Tensor:
+    """RoIAlign, averaging over all of a large region.
+
+    mmcv's CPU kernel ignores strides (mmcv#2203): channels-last features
+    would be read as if they were not. It knows no bfloat16 either.
+
+    Args:
+        source (Tensor): ``(B, C, H, W)``.
+        rois (Tensor): ``(N, 5)``, index and corners.
+        side (int): Of the result.
+        scale (float): Pixels of ``source`` for one of the corners.
+
+    Returns:
+        Tensor: ``(N, C, side, side)``, float32.
+    """
+    source = source.float().contiguous()
+    return roi_align(source, rois, (side, side), scale, 0, 'avg', True)
+
+
 def crop(image: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Cut boxes out of the original pixels.
 
@@ -110,8 +129,7 @@ def crop(image: Tensor, boxes: Tensor, size: int) -> Tensor:
     limits = boxes.new_tensor([width, height, width, height])
     boxes = torch.minimum(boxes.clamp(min=0), limits)
     rois = torch.cat([boxes.new_zeros(len(boxes), 1), boxes], dim=1)
-    # sampling_ratio 0 averages over all pixels of a large box
-    return roi_align(image[None], rois, (size, size), 1.0, 0, 'avg', True)
+    return pool(image[None], rois, size, 1.0)
 
 
 def dense_features(visual: nn.Module, images: Tensor) -> Tensor:
@@ -160,7 +178,5 @@ def pool_regions(
     )
     side = visual.image_size
     side = (side if isinstance(side, int) else side[0]) // DENSE_STRIDE
-    regions = roi_align(
-        features, rois, (side, side), 1 / DENSE_STRIDE, 0, 'avg', True
-    )
+    regions = pool(features, rois, side, 1 / DENSE_STRIDE)
     return visual.attnpool(visual.layer4(regions))

@@ -78,7 +78,7 @@ class CLIPScorer:
         self.mode = mode
         self.device = device
         self.batch_size = batch_size
-        self.scale = clip.model.logit_scale.exp().item()
+        self.scale = clip.model.logit_scale.exp().clamp(max=100).item()
         with torch.no_grad():
             self.texts = encode_prompts(
                 clip.model,
@@ -87,10 +87,10 @@ class CLIPScorer:
             )
         if not self.texts.isfinite().all():
             raise InputError('clip: embeddings of the prompts are not finite')
-        # what features depend on: weights, input size, brightness
-        key = json.dumps(
-            [clip.fingerprint(), regions.image_size, regions.center]
-        )
+        # what features depend on: weights and input
+        parts = [clip.fingerprint(), regions.image_size, regions.center]
+        parts += [clip.mean.flatten().tolist(), clip.std.flatten().tolist()]
+        key = json.dumps(parts)
         self.key = hashlib.sha256(key.encode()).hexdigest()[:16]
         self.embeddings = FeatureCache(
             self._encode_images, f'{self.key}-image', cache_dir, batch_size
@@ -179,9 +179,6 @@ class CLIPScorer:
             names = [paths[i] for i in used]
             if self.regions.way == 'dense':
                 features = self.dense(names).to(self.device)
-                features = features.contiguous(
-                    memory_format=torch.channels_last
-                )
                 size = self.regions.image_size
                 scales = []
                 for i in used:

@@ -1,11 +1,16 @@
-import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmengine.dataset import ConcatDataset
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import (
+    all_gather_object,
+    barrier,
+    broadcast_object_list,
+    is_main_process,
+)
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -13,14 +18,16 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..clip.calibration import calibrate, labelled_samples
-from ..clip.models import LOCAL, SETTINGS, check_clip, load_clip
+from ..clip.models import LOCAL, check_clip, load_clip, read_settings
 from ..clip.prompts import Prompts
-from ..clip.pseudo_label_filter import PseudoLabelFilter
+from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.regions import RegionSettings
-from ..clip.scorer import CLIPScorer
+from ..clip.scorer import MODES, CLIPScorer
 from ..errors import InputError
+from .mean_teacher_loop import MeanTeacherLoop
 
 STATE = 'clip_filter'  # in checkpoints
+NORMAL = ('A photo without defect',)  # what softmax compares with by default
 
 
 @HOOKS.register_module()
@@ -65,6 +72,8 @@ class CLIPFilterHook(Hook):
         prior (float): Precision of boxes before. Defaults to 0.6.
         cache_dir (str, optional): Of features. Defaults to
             ``~/.cache/dsym/clip``.
+        download_dir (str, optional): Of open_clip's downloads. Defaults to
+            its own place.
 
     Raises:
         InputError: For a model, mode, action or prompt that does not fit, or
@@ -89,8 +98,12 @@ class CLIPFilterHook(Hook):
         precision: float = 0.8,
         prior: float = 0.6,
         cache_dir: Optional[str] = None,
+        download_dir: Optional[str] = None,
     ) -> None:
+        check_choice('mode', mode, MODES)
+        check_choice('action', action, ACTIONS)
         self.clip = clip
+        self.download_dir = download_dir
         self.pretrained = pretrained
         self.prompts = prompts
         self.regions = regions
@@ -119,16 +132,29 @@ class CLIPFilterHook(Hook):
                 f'CLIPFilterHook: {type(model).__name__} takes no filter: '
                 "set model=dict(type='DSYMDetector', detector=...)"
             )
+        loop = runner.train_loop
+        if not isinstance(loop, MeanTeacherLoop):
+            raise InputError(
+                f'CLIPFilterHook: {type(loop).__name__} does not say which '
+                "images are labelled: set train_cfg=dict(type='MeanTeacherLoop"
+                "', ...)"
+            )
         if self.action == 'reweight':
             model.check_weights(True)
         check_clip(self.clip, self.pretrained)
-        classes = runner.train_dataloader.dataset.metainfo['classes']
-        self.make_prompts(classes, self.saved_settings())
+        classes = loop.labeled[0].dataset.metainfo['classes']
+        saved = read_settings(Path(self.clip.removeprefix(LOCAL)))
+        self.make_prompts(classes, saved)
+        RegionSettings(**(self.regions or saved.get('regions') or {}))
+        self.check_tau(self.tau, classes)
 
-    def saved_settings(self) -> dict:
-        """Settings of an adapted model's folder."""
-        file = Path(self.clip.removeprefix(LOCAL)) / SETTINGS
-        return json.loads(file.read_text()) if file.is_file() else {}
+    def check_tau(self, tau: Any, classes: Sequence[str]) -> None:
+        """Raise unless there is one threshold, or one a class."""
+        if isinstance(tau, (list, tuple)) and len(tau) != len(classes):
+            raise InputError(
+                f'CLIPFilterHook: tau has {len(tau)} thresholds for '
+                f'{len(classes)} classes: give one each'
+            )
 
     def make_prompts(self, classes: Sequence[str], saved: dict) -> Prompts:
         """The config's prompts, the folder's, or the paper's."""
@@ -140,6 +166,8 @@ class CLIPFilterHook(Hook):
                 f'{", ".join(trained_for)}, but the data set has '
                 f'{", ".join(classes)}: adapt one to them (configs/clip/)'
             )
+        if self.mode == 'softmax':
+            given.setdefault('normal', NORMAL)
         return Prompts(tuple(classes), **given)
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -149,16 +177,17 @@ class CLIPFilterHook(Hook):
             runner (Runner): The runner.
         """
         loop = runner.train_loop
-        if self.filter is None and loop.epoch >= burn_in(loop):
+        if self.filter is None and loop.epoch >= loop.burn_in_epochs:
             self.filter = self.build(runner)
             unwrapped(runner).attach_filter(self.filter)
 
     def build(self, runner: Runner) -> PseudoLabelFilter:
         """Load the model and make the filter."""
         device = next(runner.model.parameters()).device
-        labeled = datasets_of(runner.train_dataloader)
+        loop = runner.train_loop
+        labeled = datasets_of(loop.labeled[0])
         classes = labeled[0].metainfo['classes']
-        clip = load_clip(self.clip, self.pretrained)
+        clip = load_clip(self.clip, self.pretrained, self.download_dir)
         regions = self.regions or clip.settings.get('regions') or {}
         scorer = CLIPScorer(
             clip,
@@ -170,7 +199,7 @@ class CLIPFilterHook(Hook):
         )
         unlabeled = [
             dataset.get_data_info(i)['img_path']
-            for dataset in datasets_of(runner.train_loop.unlabeled)
+            for dataset in datasets_of(loop.unlabeled)
             for i in range(len(dataset))
         ]
         samples = [x for data in labeled for x in labelled_samples(data)]
@@ -178,9 +207,14 @@ class CLIPFilterHook(Hook):
         if is_main_process():
             scorer.warm([*unlabeled, *paths])
         barrier()
-        state = self._state or self.calibrate(scorer, samples)
-        state.setdefault('model', scorer.key)
-        if state['model'] != scorer.key:
+        # the same on all ranks, to the last digit
+        states = [self._state]
+        if self._state is None and is_main_process():
+            states = [self.calibrate(scorer, samples)]
+        broadcast_object_list(states)
+        state = states[0]
+        key = f'{scorer.key} {self.mode}'
+        if state.setdefault('model', key) != key:
             runner.logger.warning(
                 f'CLIPFilterHook: {self.clip} is not the model that the '
                 'resumed run began with; its thresholds were chosen for that'
@@ -220,11 +254,7 @@ class CLIPFilterHook(Hook):
         state.setdefault('typical_tau', -1.0)
         if not isinstance(state['tau'], (list, tuple)):
             state['tau'] = [state['tau']] * len(scorer.prompts.classes)
-        if len(state['tau']) != len(scorer.prompts.classes):
-            raise InputError(
-                f'CLIPFilterHook: tau has {len(state["tau"])} thresholds for '
-                f'{len(scorer.prompts.classes)} classes: give one each'
-            )
+        self.check_tau(state['tau'], scorer.prompts.classes)
         return state
 
     def before_train_iter(
@@ -240,10 +270,9 @@ class CLIPFilterHook(Hook):
         if self.filter is None:
             return
         loop = runner.train_loop
-        steps = getattr(loop, 'steps_before', None)
-        first = steps(loop.burn_in_epochs) if steps else 0
-        total = max(1, loop.max_iters - first)
-        self.filter.move_thresholds((loop.iter - first) / total)
+        first = loop.steps_before(loop.burn_in_epochs)
+        steps = loop.max_iters - first
+        self.filter.move_thresholds((loop.iter - first) / steps)
 
     def after_train_iter(
         self,
@@ -275,7 +304,9 @@ class CLIPFilterHook(Hook):
         """
         if self.filter is None:
             return
-        counts = self.filter.take_counts()
+        counts: Counter = Counter()
+        for of_rank in all_gather_object(self.filter.take_counts()):
+            counts.update(of_rank)
         names = self.filter.scorer.prompts.classes
         seen = counts['images', None]
         share = counts['images_kept', None] / max(1, seen)
@@ -322,9 +353,13 @@ def unwrapped(runner: Runner) -> torch.nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
-def burn_in(loop: Any) -> int:
-    """Epochs of phase 1; other loops have none."""
-    return getattr(loop, 'burn_in_epochs', 0)
+def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless a setting is one of some."""
+    if given not in choices:
+        raise InputError(
+            f'CLIPFilterHook: {name}={given!r}: give one of '
+            f'{", ".join(choices)}'
+        )
 
 
 def datasets_of(loader: DataLoader) -> list:

@@ -7,6 +7,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..clip import save_clip
+from ..errors import InputError
 
 
 @HOOKS.register_module()
@@ -34,7 +35,12 @@ class ExportCLIPHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the folder."""
         model = runner.model
-        clip = getattr(model, 'module', model).clip
+        model = getattr(model, 'module', model)
+        if not hasattr(model, 'clip'):
+            raise InputError(
+                f'ExportCLIPHook: {type(model).__name__} is no CLIPGrader: '
+                'take the hook out of custom_hooks'
+            )
         prefix = 'clip.model.'
         weights = {
             key.removeprefix(prefix): value
@@ -42,4 +48,4 @@ class ExportCLIPHook(Hook):
             if key.startswith(prefix)
         }
         folder = Path(self.out_dir or Path(runner.work_dir) / 'clip')
-        save_clip(clip, folder, self.half, weights)
+        save_clip(model.clip, folder, self.half, weights)

@@ -1,0 +1,146 @@
+from typing import Dict, Tuple, Union
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..diffusion.windows import cut_window, place_window
+
+SEEN = 0.5  # share of a box that has to be in a window
+MIN_SHARE = 0.04  # of a window's side
+
+
+@DATASETS.register_module()
+class DefectWindowDataset(Dataset):
+    """Windows around the defects of a detection data set.
+
+    An item is a square around one true box, of random size and place, and
+    flipped at random: what :class:`ConditionalDiffusion` is trained on.
+
+    Args:
+        dataset (dict or BaseDataset): Labelled images.
+        size (int): Side of a window in px. Defaults to 64.
+        context (tuple[float]): Range of the window's side for one of the
+            box's longer side. Defaults to (1.2, 2.5).
+        image_channels (int): 1 for grey, 3 for RGB. Defaults to 1.
+        repeat (int): Windows of a box in an epoch. Defaults to 1.
+        balance (bool): Repeat rare classes until each has as many windows.
+            Defaults to True.
+    """
+
+    def __init__(
+        self,
+        dataset: Union[dict, BaseDataset],
+        size: int = 64,
+        context: Tuple[float, float] = (1.2, 2.5),
+        image_channels: int = 1,
+        repeat: int = 1,
+        balance: bool = True,
+    ) -> None:
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        self.dataset = dataset
+        self.metainfo = dataset.metainfo
+        self.size = size
+        self.context = context
+        self.image_channels = image_channels
+        self.images: Dict[str, np.ndarray] = {}
+        places = [
+            (i, j, box['bbox_label'])
+            for i in range(len(dataset))
+            for j, box in enumerate(dataset.get_data_info(i)['instances'])
+            if not box.get('ignore_flag', 0)
+        ]
+        if balance:
+            places = balanced(places)
+        self.places = places * repeat
+
+    def __len__(self) -> int:
+        """Number of windows."""
+        return len(self.places)
+
+    def full_init(self) -> None:
+        """Nothing is left to do."""
+
+    def image(self, path: str) -> np.ndarray:
+        """Read an image once."""
+        if path not in self.images:
+            grey = self.image_channels == 1
+            image = mmcv.imread(
+                path,
+                flag='grayscale' if grey else 'color',
+                channel_order='rgb',
+            )
+            self.images[path] = image.reshape(*image.shape[:2], -1)
+        return self.images[path]
+
+    def __getitem__(self, index: int) -> Dict[str, Tensor]:
+        """Draw a window.
+
+        Args:
+            index (int): Which place.
+
+        Returns:
+            dict[str, Tensor]: ``inputs`` ``(C, S, S)`` from -1 to 1;
+            ``labels`` ``(n,)`` and ``boxes`` ``(n, 4)``, corners from 0 to 1,
+            of the defects in it, the chosen one first.
+        """
+        rng = np.random.default_rng(np.random.randint(2**31))
+        i, j, _ = self.places[index]
+        info = self.dataset.get_data_info(i)
+        image = self.image(info['img_path'])
+        real = [
+            x
+            for x in (info['instances'][j], *info['instances'])
+            if not x.get('ignore_flag', 0)
+        ]
+        boxes = np.array([x['bbox'] for x in real], np.float32)
+        labels = np.array([x['bbox_label'] for x in real])
+        place = place_window(
+            boxes[0], image.shape[:2], rng.uniform(*self.context), rng
+        )
+        window = cut_window(image, *place, self.size)
+        inside = window.to_window(boxes)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) / window.side**2
+        sides = inside[:, 2:] - inside[:, :2]
+        seen = (sides.prod(1) >= SEEN * areas) & (sides >= MIN_SHARE).all(1)
+        seen[0] = True
+        seen[1 + j] = False  # it is the first
+        inside, labels = inside[seen], labels[seen]
+        pixels, inside = flipped(window.image, inside, rng)
+        pixels = torch.from_numpy(pixels).permute(2, 0, 1).float()
+        return dict(
+            inputs=pixels / 127.5 - 1,
+            labels=torch.from_numpy(labels).long(),
+            boxes=torch.from_numpy(inside),
+        )
+
+
+def balanced(places: list) -> list:
+    """Repeat places until every class has as many as the most frequent."""
+    by_class: Dict[int, list] = {}
+    for place in places:
+        by_class.setdefault(place[-1], []).append(place)
+    most = max(map(len, by_class.values()))
+    return [
+        part[i % len(part)]
+        for _, part in sorted(by_class.items())
+        for i in range(most)
+    ]
+
+
+def flipped(
+    image: np.ndarray, boxes: np.ndarray, rng: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Flip an image and boxes from 0 to 1 in each direction by chance."""
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            image = np.flip(image, axis)
+            near, far = 1 - axis, 3 - axis
+            boxes = boxes.copy()
+            boxes[:, [near, far]] = 1 - boxes[:, [far, near]]
+    return np.ascontiguousarray(image), boxes

@@ -1,0 +1,321 @@
+import json
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .condition_encoder import box_masks, pad_conditions
+
+ENCODER_CONFIG = 'condition_encoder/config.json'
+ENCODER_WEIGHTS = 'condition_encoder/model.safetensors'
+
+
+@MODELS.register_module()
+class ConditionalDiffusion(BaseModel):
+    """Paint defects into steel (section 3.3 of the paper).
+
+    A denoising diffusion model (eqs 8 to 10) of windows around defects. The
+    UNet of diffusers sees the noisy window, the window without what lies in
+    the boxes, and the boxes' mask; the boxes and classes go to its
+    cross-attention (:class:`DefectConditionEncoder`). Training is eq 14;
+    sampling is DDIM (eq 15) by diffusers' scheduler.
+
+    Args:
+        unet (dict): Of ``diffusers.UNet2DConditionModel``, but for its
+            channels and ``cross_attention_dim``.
+        condition_encoder (dict): ``DefectConditionEncoder``.
+        image_channels (int): 1 for grey images, 3 for RGB. Defaults to 1.
+        scheduler (dict, optional): Of ``diffusers.DDPMScheduler``. Defaults
+            to 1000 steps of a squared cosine schedule.
+        drop_condition (float): Share of images trained without their
+            condition, for guidance (arXiv:2207.12598). Defaults to 0.1.
+        min_snr (float, optional): gamma of min-SNR weighting
+            (arXiv:2303.09556); None weighs all steps alike, as eq 14.
+            Defaults to None.
+        data_preprocessor (dict, optional): Defaults to mmengine's own.
+
+    Raises:
+        InputError: If diffusers does not know a setting.
+    """
+
+    def __init__(
+        self,
+        unet: dict,
+        condition_encoder: dict,
+        image_channels: int = 1,
+        scheduler: Optional[dict] = None,
+        drop_condition: float = 0.1,
+        min_snr: Optional[float] = None,
+        data_preprocessor: Optional[dict] = None,
+    ) -> None:
+        super().__init__(data_preprocessor)
+        from diffusers import DDPMScheduler, UNet2DConditionModel
+
+        self.condition_encoder = MODELS.build(condition_encoder)
+        try:
+            self.unet = UNet2DConditionModel(
+                in_channels=2 * image_channels + 1,
+                out_channels=image_channels,
+                cross_attention_dim=self.condition_encoder.dims,
+                **unet,
+            )
+            self.scheduler = DDPMScheduler(
+                **{
+                    'num_train_timesteps': 1000,
+                    'beta_schedule': 'squaredcos_cap_v2',
+                    **(scheduler or {}),
+                }
+            )
+        except (TypeError, ValueError, NotImplementedError) as error:
+            raise InputError(
+                f'ConditionalDiffusion: diffusers refuses unet or scheduler: '
+                f'{" ".join(str(error).split())[:200]}'
+            ) from error
+        self.image_channels = image_channels
+        self.drop_condition = drop_condition
+        self.min_snr = min_snr
+
+    def encode(
+        self, labels: Sequence[Tensor], boxes: Sequence[Tensor]
+    ) -> Tuple[Tensor, Tensor]:
+        """Tokens of conditions and which of them are there.
+
+        Args:
+            labels (Sequence[Tensor]): Of each image ``(n,)``.
+            boxes (Sequence[Tensor]): Of each image ``(n, 4)``, 0 to 1.
+
+        Returns:
+            tuple[Tensor, Tensor]: ``(B, N, dims)`` and ``(B, N)``.
+        """
+        nothing = self.condition_encoder.num_classes
+        padded = pad_conditions(labels, boxes, nothing)
+        return self.condition_encoder(*padded), padded[2]
+
+    def predict(
+        self,
+        noisy: Tensor,
+        steps: Tensor,
+        surroundings: Tensor,
+        mask: Tensor,
+        tokens: Tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """What the UNet says: the noise, or v.
+
+        Args:
+            noisy (Tensor): ``(B, C, S, S)``.
+            steps (Tensor): ``(B,)`` or of no dimension, t.
+            surroundings (Tensor): ``(B, C, S, S)``, 0 in the mask.
+            mask (Tensor): ``(B, 1, S, S)``, 1 where a defect is to be.
+            tokens (tuple[Tensor, Tensor]): Of :meth:`encode`.
+
+        Returns:
+            Tensor: ``(B, C, S, S)``.
+        """
+        seen = torch.cat([noisy, surroundings, mask], 1)
+        return self.unet(
+            seen,
+            steps,
+            encoder_hidden_states=tokens[0],
+            encoder_attention_mask=tokens[1],
+        ).sample
+
+    def forward(
+        self,
+        inputs: Tensor,
+        labels: List[Tensor],
+        boxes: List[Tensor],
+        mode: str = 'loss',
+    ) -> Union[Dict[str, Tensor], Tensor]:
+        """Loss of a batch (eq 14), or paintings in its boxes.
+
+        Args:
+            inputs (Tensor): Windows ``(B, C, S, S)`` from -1 to 1.
+            labels (list[Tensor]): Of each ``(n,)``.
+            boxes (list[Tensor]): Of each ``(n, 4)``, corners from 0 to 1.
+            mode (str): 'loss' or 'predict'. Defaults to 'loss'.
+
+        Returns:
+            dict[str, Tensor] or Tensor: ``loss_diffusion``, or windows.
+        """
+        if mode == 'predict':
+            return self.paint(inputs, labels, boxes)
+        mask = union_mask(boxes, inputs.shape[-1])
+        noise = torch.randn_like(inputs)
+        total = self.scheduler.config.num_train_timesteps
+        steps = torch.randint(total, (len(inputs),), device=inputs.device)
+        noisy = self.scheduler.add_noise(inputs, noise, steps)
+        dropped = torch.rand(len(inputs)) < self.drop_condition
+        kept_labels = [
+            x[:0] if drop else x for x, drop in zip(labels, dropped)
+        ]
+        kept_boxes = [x[:0] if drop else x for x, drop in zip(boxes, dropped)]
+        tokens = self.encode(kept_labels, kept_boxes)
+        said = self.predict(noisy, steps, inputs * (1 - mask), mask, tokens)
+        target = noise
+        if self.scheduler.config.prediction_type == 'v_prediction':
+            target = self.scheduler.get_velocity(inputs, noise, steps)
+        loss = F.mse_loss(said.float(), target, reduction='none')
+        loss = loss.mean((1, 2, 3)) * self.weights(steps)
+        return dict(loss_diffusion=loss.mean())
+
+    def weights(self, steps: Tensor) -> Tensor:
+        """Min-SNR weights ``(B,)`` of steps, or ones.
+
+        ``min(snr, gamma) / snr`` for noise, ``min(snr, gamma) / (snr + 1)``
+        for v.
+        """
+        if self.min_snr is None:
+            return torch.ones_like(steps, dtype=torch.float32)
+        alphas = self.scheduler.alphas_cumprod.to(steps.device)[steps]
+        snr = alphas / (1 - alphas)
+        velocity = self.scheduler.config.prediction_type == 'v_prediction'
+        return snr.clamp(max=self.min_snr) / (snr + velocity)
+
+    @torch.no_grad()
+    def paint(
+        self,
+        windows: Tensor,
+        labels: Sequence[Tensor],
+        boxes: Sequence[Tensor],
+        num_steps: int = 20,
+        guidance: float = 2.0,
+        generator: Optional[torch.Generator] = None,
+    ) -> Tensor:
+        """Paint defects into windows by DDIM (eq 15).
+
+        What is outside of the boxes' mask stays as it is.
+
+        Args:
+            windows (Tensor): ``(B, C, S, S)`` from -1 to 1.
+            labels (Sequence[Tensor]): Of each ``(n,)``.
+            boxes (Sequence[Tensor]): Of each ``(n, 4)``, corners, 0 to 1.
+            num_steps (int): Of DDIM. Defaults to 20.
+            guidance (float): Weight of the condition; 1 is without guidance.
+                Defaults to 2.
+            generator (torch.Generator, optional): Of the CPU. Defaults to
+                None.
+
+        Returns:
+            Tensor: ``(B, C, S, S)`` from -1 to 1.
+        """
+        from diffusers import DDIMScheduler
+
+        ddim = DDIMScheduler.from_config(
+            self.scheduler.config, clip_sample=True
+        )
+        ddim.set_timesteps(num_steps, device=windows.device)
+        mask = union_mask(boxes, windows.shape[-1])
+        surroundings = windows * (1 - mask)
+        x = torch.randn(windows.shape, generator=generator).to(windows)
+        tokens = self.encode(labels, boxes)
+        if guidance != 1:
+            tokens = double(
+                tokens,
+                self.encode([y[:0] for y in labels], [y[:0] for y in boxes]),
+            )
+        for step in ddim.timesteps:
+            if guidance == 1:
+                said = self.predict(x, step, surroundings, mask, tokens)
+            else:
+                said = self.predict(
+                    x.repeat(2, 1, 1, 1),
+                    step,
+                    surroundings.repeat(2, 1, 1, 1),
+                    mask.repeat(2, 1, 1, 1),
+                    tokens,
+                )
+                with_it, without = said.chunk(2)
+                said = without + guidance * (with_it - without)
+            x = ddim.step(said.float(), step, x).prev_sample
+        return torch.where(mask > 0, x.clamp(-1, 1), windows)
+
+    def save_pretrained(self, folder: Union[str, Path]) -> None:
+        """Write ``unet/`` and ``scheduler/`` for diffusers, and the encoder.
+
+        Args:
+            folder (str or Path): Made if it does not exist.
+        """
+        folder = Path(folder)
+        self.unet.save_pretrained(folder / 'unet')
+        self.scheduler.save_pretrained(folder / 'scheduler')
+        file = folder / ENCODER_CONFIG
+        file.parent.mkdir(parents=True, exist_ok=True)
+        encoder = self.condition_encoder
+        config = dict(encoder.config, type=type(encoder).__name__)
+        file.write_text(json.dumps(config, indent=2) + '\n')
+        save_file(encoder.state_dict(), folder / ENCODER_WEIGHTS)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Union[str, Path]
+    ) -> 'ConditionalDiffusion':
+        """Load what :meth:`save_pretrained` wrote.
+
+        Args:
+            folder (str or Path): The folder.
+
+        Returns:
+            ConditionalDiffusion: In evaluation mode.
+
+        Raises:
+            InputError: If a file is missing.
+        """
+        from diffusers import DDPMScheduler, UNet2DConditionModel
+
+        folder = Path(folder)
+        if not (folder / ENCODER_CONFIG).is_file():
+            raise InputError(
+                f'{folder} is no ConditionalDiffusion: it has no '
+                f'{ENCODER_CONFIG}; give the folder save_pretrained wrote'
+            )
+        model = cls.__new__(cls)
+        BaseModel.__init__(model)
+        model.unet = UNet2DConditionModel.from_pretrained(folder / 'unet')
+        model.scheduler = DDPMScheduler.from_pretrained(folder / 'scheduler')
+        config = json.loads((folder / ENCODER_CONFIG).read_text())
+        model.condition_encoder = MODELS.build(config)
+        model.condition_encoder.load_state_dict(
+            load_file(folder / ENCODER_WEIGHTS)
+        )
+        model.image_channels = model.unet.config.out_channels
+        model.drop_condition, model.min_snr = 0.0, None
+        return model.eval()
+
+
+def union_mask(boxes: Sequence[Tensor], size: int) -> Tensor:
+    """Mask of all boxes of each image.
+
+    Args:
+        boxes (Sequence[Tensor]): Of each ``(n, 4)``, corners from 0 to 1.
+        size (int): Side in px.
+
+    Returns:
+        Tensor: ``(B, 1, size, size)``, 1 in every pixel that a box touches.
+    """
+    masks = [
+        (box_masks(x, size) > 0).any(0) if len(x) else x.new_zeros(size, size)
+        for x in boxes
+    ]
+    return torch.stack([x.float() for x in masks])[:, None]
+
+
+def double(
+    first: Tuple[Tensor, Tensor], second: Tuple[Tensor, Tensor]
+) -> Tuple[Tensor, Tensor]:
+    """Tokens of one batch and of another behind each other."""
+    count = max(first[0].shape[1], second[0].shape[1])
+
+    def longer(x: Tensor) -> Tensor:
+        missing = count - x.shape[1]
+        pad = (0, 0, 0, missing) if x.dim() == 3 else (0, missing)
+        return F.pad(x, pad)
+
+    return tuple(
+        torch.cat([longer(x), longer(y)]) for x, y in zip(first, second)
+    )
