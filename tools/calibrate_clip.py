@@ -21,6 +21,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from dsym.clip import CLIPScorer, Prompts, RegionSettings, load_clip
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
+from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.visualization import calibration_figure, save_figure
 
 
@@ -68,7 +69,8 @@ def main() -> None:
     )
     args.out_dir.mkdir(parents=True, exist_ok=True)
     report = args.out_dir / 'calibration.json'
-    report.write_text(json.dumps(found.to_dict(), indent=2) + '\n')
+    content = nan_to_none(found.to_dict())
+    report.write_text(json.dumps(content, indent=2) + '\n')
     figure = calibration_figure(found.scores, found.tau, found.auroc, classes)
     print(report)
     print(save_figure(figure, args.out_dir / 'calibration.png'))

@@ -6,7 +6,15 @@ any ``default_scope`` needs.
 """
 
 from . import compat  # isort: skip  # must precede every import of mmyolo
-from . import clip, datasets, engine, evaluation, models, visualization
+from . import (
+    clip,
+    datasets,
+    diffusion,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 from .version import __version__
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     'clip',
     'compat',
     'datasets',
+    'diffusion',
     'engine',
     'evaluation',
     'models',

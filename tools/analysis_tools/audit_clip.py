@@ -6,19 +6,20 @@ r"""Can CLIP tell which pseudo-labels are right? Asked of hidden truth.
         test_evaluator.save_predictions=True \
         test_evaluator.outfile_prefix=work_dirs/teacher
     python tools/analysis_tools/audit_clip.py work_dirs/teacher \
-        --clip work_dirs/clip --out audit.json
+        --clip work_dirs/clip/clip --out audit.json
 
-Rankings are compared: the teacher's confidence, CLIP's score in each mode,
-and both together, ``confidence^(1-w) clip^w``. For each: AUROC of right
-boxes against wrong ones, mean over classes and of each; and, at the recall
-of the boxes that ``ClassThresholds`` would keep (as many of each class as
-labelled images have), the precision.
+Rankings are compared: the teacher's confidence; the cosine to the paper's one
+prompt; CLIP's score in each mode with the prompts of its folder; and both
+together, ``confidence^(1-w) clip^w``. For each: AUROC of right boxes against
+wrong ones, mean over classes and of each; and the precision at the recall
+that the teacher's most confident boxes have, as many of each class as there
+are defects.
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Dict, List
 
 import numpy as np
 import torch
@@ -82,7 +83,11 @@ class Boxes:
         self.confidence = np.concatenate(self.scores)
         self.right = np.concatenate(rights)
         self.truth = np.bincount(
-            [x['category_id'] for x in truth['annotations']],
+            [
+                x['category_id']
+                for x in truth['annotations']
+                if not x['iscrowd']
+            ],
             minlength=len(self.classes),
         )
 
@@ -107,17 +112,12 @@ def classes_of(rows: List[dict]) -> np.ndarray:
     return np.array([x['category_id'] for x in rows], int)
 
 
-def judge(
-    boxes: Boxes, ranking: np.ndarray, kept: Optional[np.ndarray] = None
-) -> dict:
+def judge(boxes: Boxes, ranking: np.ndarray) -> dict:
     """Figures of a ranking.
 
     Args:
         boxes (Boxes): The boxes.
         ranking (np.ndarray): ``(N,)``, higher is better.
-        kept (np.ndarray, optional): Boxes of each class that are kept by
-            confidence, whose recall is taken. Defaults to as many as there
-            are defects.
 
     Returns:
         dict: ``auroc``, ``precision``, ``recall``, ``classes``.
@@ -131,10 +131,10 @@ def judge(
         goal = right[by_confidence][: boxes.truth[label]].sum()
         order = np.argsort(-ranking[mine], kind='stable')
         hits = np.cumsum(right[order])
-        number = int(np.searchsorted(hits, goal)) + 1
+        number = int(np.searchsorted(hits, goal)) + 1 if goal else 0
         rows[name] = dict(
             auroc=auroc(ranking[mine], right),
-            precision=float(goal / number),
+            precision=float(goal / number) if number else None,
             recall=float(goal / boxes.truth[label]),
         )
         right_kept += int(goal)
@@ -173,19 +173,20 @@ def main() -> None:
         settings['expand'] = args.expand
     prompts = dict(clip.settings.get('prompts') or {})
     prompts['classes'] = tuple(boxes.classes)
+    own = Prompts(**prompts)
+    ways = {"the paper's prompt": ('cosine', Prompts(own.classes))}
+    ways.update({mode: (mode, own) for mode in MODES})
+    if not own.normal:
+        ways.pop('softmax')
     rankings = {'confidence': boxes.confidence}
-    for mode in MODES:
+    for name, (mode, texts) in ways.items():
         scorer = CLIPScorer(
-            clip,
-            Prompts(**prompts),
-            RegionSettings(**settings),
-            mode,
-            args.cache_dir,
+            clip, texts, RegionSettings(**settings), mode, args.cache_dir
         )
-        scores = rankings[mode] = clip_scores(scorer, boxes)
+        scores = rankings[name] = clip_scores(scorer, boxes)
         for weight in args.weights:
             both = boxes.confidence ** (1 - weight) * scores.clip(0) ** weight
-            rankings[f'confidence, {mode} {weight}'] = both
+            rankings[f'confidence, {name} {weight}'] = both
     results = {name: judge(boxes, x) for name, x in rankings.items()}
     for name, row in results.items():
         print(

@@ -45,8 +45,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument('config')
-    parser.add_argument('--clip', required=True, help='a folder or a name')
-    parser.add_argument('--pretrained', help='of a name')
+    parser.add_argument('--clip', required=True, help='an adapted one')
     parser.add_argument('--split', default='dev', help='of defect images')
     parser.add_argument('--mode', choices=MODES, default='softmax')
     parser.add_argument('--images', type=Path, default=Path('polluted'))
@@ -157,7 +156,7 @@ def main() -> None:
     labelled = labelled_samples(DATASETS.build(options))
     options.split = args.split
     defects = labelled_samples(DATASETS.build(options))
-    clip = load_clip(args.clip, args.pretrained)
+    clip = load_clip(args.clip)
     scorer = CLIPScorer(
         clip,
         Prompts(**clip.settings['prompts']),

@@ -31,7 +31,7 @@ CLIP = (
     / 'configs'
     / '_base_'
     / 'models'
-    / 'dsym_clip_t.py'
+    / 'clip_rn_t.py'
 )
 
 

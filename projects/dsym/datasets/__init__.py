@@ -4,6 +4,7 @@ from .coco_export import dataset_to_coco
 from .dataset_report import check_dataset, format_report
 from .defect_dataset import DefectDataset
 from .defect_voc import DefectVOCDataset
+from .defect_windows import DefectWindowDataset
 from .image_checks import check_images
 from .issues import DatasetError, Issue
 from .neu_det import NEUDETDataset
@@ -23,6 +24,7 @@ __all__ = [
     'DatasetError',
     'DefectDataset',
     'DefectVOCDataset',
+    'DefectWindowDataset',
     'Issue',
     'LoadCachedImageFromFile',
     'NEUDETDataset',

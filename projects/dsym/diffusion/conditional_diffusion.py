@@ -127,7 +127,7 @@ class ConditionalDiffusion(BaseModel):
 
     def forward(
         self,
-        inputs: Tensor,
+        inputs: Union[Tensor, Sequence[Tensor]],
         labels: List[Tensor],
         boxes: List[Tensor],
         mode: str = 'loss',
@@ -135,7 +135,8 @@ class ConditionalDiffusion(BaseModel):
         """Loss of a batch (eq 14), or paintings in its boxes.
 
         Args:
-            inputs (Tensor): Windows ``(B, C, S, S)`` from -1 to 1.
+            inputs (Tensor or Sequence[Tensor]): Windows ``(B, C, S, S)``
+                from -1 to 1.
             labels (list[Tensor]): Of each ``(n,)``.
             boxes (list[Tensor]): Of each ``(n, 4)``, corners from 0 to 1.
             mode (str): 'loss' or 'predict'. Defaults to 'loss'.
@@ -143,6 +144,8 @@ class ConditionalDiffusion(BaseModel):
         Returns:
             dict[str, Tensor] or Tensor: ``loss_diffusion``, or windows.
         """
+        if not isinstance(inputs, Tensor):
+            inputs = torch.stack([*inputs])
         if mode == 'predict':
             return self.paint(inputs, labels, boxes)
         mask = union_mask(boxes, inputs.shape[-1])

@@ -1,9 +1,9 @@
 """A small CLIP, from scratch, that grades boxes of steel defects.
 
 NEU_DET_ROOT=... python tools/train.py \
-    configs/clip/dsym-clip-t_1xb16-60e_neu-det-labeled20.py
+    configs/clip/clip-rn-t_1xb16-60e_neu-det-labeled20.py
 """
-_base_ = ['../_base_/neu_det_200e.py', '../_base_/models/dsym_clip_t.py']
+_base_ = ['../_base_/neu_det_200e.py', '../_base_/models/clip_rn_t.py']
 
 # Images at the size of regions.image_size, flipped and enlarged: the border of
 # a smaller one would be learnt as what 'no defect' looks like.
