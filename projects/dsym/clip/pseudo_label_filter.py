@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from .scorer import CLIPScorer
 
-ACTIONS = ('drop', 'reweight', 'relabel')
+ACTIONS = ('drop', 'reweight', 'relabel', 'rescore')
 
 
 class PseudoLabelFilter:
@@ -29,7 +29,9 @@ class PseudoLabelFilter:
         action (str): What becomes of a box below its threshold: ``'drop'``;
             ``'reweight'``, it counts ``s / tau_t``; ``'relabel'``, it gets
             the class with the highest score if that is above the threshold,
-            otherwise it is dropped.
+            otherwise it is dropped. ``'rescore'``, without thresholds:
+            a box's score becomes ``sqrt(C_teacher s)``; to be attached before
+            the selection.
         typical (Tensor, optional): ``(M, D)``, embeddings of labelled images.
             An image whose nearest one is further than any labelled image's
             shows something else. Defaults to None, not asked.
@@ -175,6 +177,10 @@ class PseudoLabelFilter:
         for label, score in zip(boxes.labels.tolist(), own.tolist()):
             self.counts['score', label] += score
             self.counts['scored', label] += 1
+        if self.action == 'rescore':
+            boxes.scores = (boxes.scores * own.clamp(min=0)).sqrt()
+            self.count_kept(before, torch.ones_like(own))
+            return boxes
         free = tau == 0
         if self.action == 'reweight':
             shares = (own / tau.clamp(min=1e-6)).clamp(0, 1)

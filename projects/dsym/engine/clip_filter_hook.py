@@ -57,8 +57,9 @@ class CLIPFilterHook(Hook):
             those of the folder, or its own.
         mode (str): ``'cosine'`` (the paper), ``'softmax'`` or ``'contrast'``.
             Defaults to ``'softmax'``.
-        action (str): ``'drop'``, ``'reweight'`` or ``'relabel'``. Defaults to
-            ``'drop'``.
+        action (str): ``'drop'``, ``'reweight'``, ``'relabel'`` or
+            ``'rescore'``, which joins both scores before the selection.
+            Defaults to ``'drop'``.
         tau (float or Sequence[float], optional): tau_0 of boxes, of all
             classes or each. Defaults to None, by calibration.
         image_tau (float, optional): tau_0 of images; 0 keeps all. Defaults
@@ -179,7 +180,9 @@ class CLIPFilterHook(Hook):
         loop = runner.train_loop
         if self.filter is None and loop.epoch >= loop.burn_in_epochs:
             self.filter = self.build(runner)
-            unwrapped(runner).attach_filter(self.filter)
+            unwrapped(runner).attach_filter(
+                self.filter, before_selection=self.action == 'rescore'
+            )
 
     def build(self, runner: Runner) -> PseudoLabelFilter:
         """Load the model and make the filter."""

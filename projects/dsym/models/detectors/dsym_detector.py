@@ -156,8 +156,12 @@ class DSYMDetector(SemiBaseDetector):
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
 
-    def attach_filter(self, pseudo_label_filter: Optional[Filter]) -> None:
-        """Let a component judge the selected boxes.
+    def attach_filter(
+        self,
+        pseudo_label_filter: Optional[Filter],
+        before_selection: bool = False,
+    ) -> None:
+        """Let a component judge the selected boxes, or all of them before.
 
         Args:
             pseudo_label_filter (callable, optional): Takes the teacher's
@@ -166,9 +170,12 @@ class DSYMDetector(SemiBaseDetector):
                 ``weights``; gives the same with boxes dropped, relabelled or
                 weighted. From an image with ``refused`` in its meta the
                 student learns nothing.
+            before_selection (bool): Judge all of the teacher's boxes; the
+                selector then sees the scores that it gives. Defaults to
+                False.
         """
         # in a tuple: a module's weights are no part of the detector's
-        self._filter = (pseudo_label_filter,)
+        self._filter = (pseudo_label_filter, before_selection)
 
     def check_weights(self, given: bool) -> None:
         """Raise :class:`InputError` if weights of boxes would be lost."""
@@ -265,10 +272,13 @@ class DSYMDetector(SemiBaseDetector):
         ]
         for boxes in predicted:
             boxes.rows = torch.arange(len(boxes), device=inputs.device)
+        judge, before = self._filter
+        if judge is not None and before:
+            predicted = judge(samples, predicted)
         labels = [self.selector(boxes) for boxes in predicted]
         stages = dict(predicted=predicted, selected=labels)
-        if self._filter[0] is not None:
-            labels = self._filter[0](samples, labels)
+        if judge is not None and not before:
+            labels = judge(samples, labels)
             self.check_weights(any('weights' in boxes for boxes in labels))
             stages['filtered'] = labels
         self.pseudo_records = [
