@@ -11,5 +11,5 @@ custom_hooks = [
     dict(
         type='CLIPFilterHook',
         clip='{{$DSYM_CLIP:work_dirs/clip/clip}}',
-        action='reweight'),
+        action='rescore'),
 ]

@@ -55,11 +55,15 @@ def above(by_kind, tau):
 def test_threshold__lowest_with_the_wanted_precision(seed, ties, precision):
     by_kind = draw(seed, ties)
     tau, found, recall, area = choose(by_kind, precision, PRIOR)
-    assert (found, recall) == pytest.approx(above(by_kind, tau))
-    assert found >= precision
-    for value in torch.cat([*by_kind.values()]).unique().tolist():
-        if value < tau:  # a threshold just below keeps it too
-            assert above(by_kind, value - 1e-6)[0] < precision
+    values = torch.cat([*by_kind.values()]).unique().tolist()
+    if tau:
+        assert (found, recall) == pytest.approx(above(by_kind, tau))
+        assert found >= precision
+        values = [x for x in values if x < tau]
+    else:
+        assert (found, recall) == (PRIOR, 1)
+    for value in values:  # a threshold just below keeps it too
+        assert above(by_kind, value - 1e-6)[0] < precision
     pairs = by_kind['right'][:, None] - torch.cat(
         [by_kind[kind] for kind in KINDS[1:]]
     )

@@ -51,7 +51,7 @@ def test_saved_folder__open_clip_loads(request, tmp_path, tower, half):
     assert tokens.shape == (2, 24)
     assert torch.equal(clip.tokenizer(['a scratched plate', 'steel']), tokens)
     images = torch.randn(2, 3, SIZE, SIZE)
-    tolerance = dict(rtol=2e-2, atol=2e-2) if half else dict(rtol=0, atol=0)
+    tolerance = dict(rtol=2e-2, atol=2e-2) if half else {}
     for found, expected in (
         (peer.encode_image(images), clip.model.encode_image(images)),
         (peer.encode_text(tokens), clip.model.encode_text(tokens)),
@@ -162,7 +162,7 @@ def test_weights_of_another_tower__are_refused(
     shutil.copy(weights, tmp_path / 'vit' / WEIGHTS)
     with pytest.raises(InputError) as error:
         load_clip(str(tmp_path / 'vit'))
-    assert_one_line(error, str(tmp_path / 'vit' / WEIGHTS), 'another tower')
+    assert_one_line(error, str(tmp_path / 'vit'), 'another tower')
 
 
 @pytest.mark.parametrize('content', [b'', b'no weights at all' * 20])
@@ -176,7 +176,7 @@ def test_damaged_weights__are_named(tmp_path, tiny_name, vit, name, content):
     for names in args:
         with pytest.raises(InputError) as error:
             load_clip(*names)
-        assert_one_line(error, str(tmp_path), 'cannot be loaded')
+        assert_one_line(error, names[-1], 'cannot be loaded')
 
 
 @pytest.mark.parametrize('name', [CONFIG, SETTINGS])

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from dsym.clip import Prompts, RegionSettings
-from dsym.clip.pseudo_label_filter import PseudoLabelFilter
+from dsym.clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from dsym.clip.scorer import CLIPScorer
 from dsym.errors import InputError
 
@@ -116,7 +116,15 @@ def test_relabel__to_the_best_class_that_passes(make):
     assert given.labels.tolist() == [0, 0, 0, 1]
 
 
-@pytest.mark.parametrize('action', ['drop', 'reweight', 'relabel'])
+def test_rescore__geometric_mean_without_thresholds(make):
+    given = boxes([0, 1, 2], [0.9, 0.4, 0.5])
+    scores = torch.tensor([[0.4, 1, 1], [1, 0.9, 1], [1, 1, -0.1]])
+    left = make(action='rescore').judge(given, scores)
+    torch.testing.assert_close(left.scores, torch.tensor([0.6, 0.6, 0]))
+    assert given.scores.tolist() == pytest.approx([0.9, 0.4, 0.5])
+
+
+@pytest.mark.parametrize('action', ACTIONS)
 def test_no_boxes__stay_none(make, image_paths, action):
     judge = make(action=action)
     left = judge(samples(image_paths[:1]), [boxes([0])[:0]])

@@ -236,6 +236,25 @@ def test_given_thresholds__need_no_calibration(
     assert log_of(runner).count('CLIP calibrated') == calibrated
 
 
+@pytest.mark.parametrize('action', ['drop', 'rescore'])
+def test_rescore__comes_before_the_selection(unbroken, clip_folder, action):
+    config, runner, *_ = unbroken
+    hook = CLIPFilterHook(
+        str(clip_folder),
+        action=action,
+        tau=0.3,
+        image_tau=0.0,
+        typical=False,
+        cache_dir=config.custom_hooks[1].cache_dir,
+    )
+    before = runner.model._filter
+    try:
+        hook.before_train_epoch(runner)
+        assert runner.model._filter == (hook.filter, action == 'rescore')
+    finally:
+        runner.model.attach_filter(*before)
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

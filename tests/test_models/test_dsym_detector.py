@@ -261,6 +261,22 @@ def test_filter__judges_what_was_selected():
     assert float(losses['pseudo_boxes']) == 0
 
 
+def test_filter_before_selection__gives_the_selector_its_scores():
+    def rescore(samples, labels):
+        for boxes in labels:
+            boxes.scores = torch.tensor([0.9, 0.1, 0.8])
+        labels[1].set_metainfo(dict(refused=True))
+        return labels
+
+    model = build(mamba, selector=dict(type='ScoreThreshold', score_thr=0.5))
+    model.attach_filter(rescore, before_selection=True)
+    model.loss(*batch())
+    selected = [x.stages['selected'] for x in model.pseudo_records]
+    assert [x.rows.tolist() for x in selected] == [[0, 2], [0, 2]]
+    # the student hears of it
+    assert [x.get('refused', False) for x in selected] == [False, True]
+
+
 def test_doubtful_boxes__are_not_taught_to_be_background():
     model = build(mamba)
     model.attach_filter(lambda samples, labels: [x[:1] for x in labels])
@@ -309,7 +325,7 @@ def test_images_without_boxes__are_background_only_on_demand():
     [
         dict(),
         dict(empty_images=True),
-        dict(consistency=dict(type='ConsistencyLoss')),
+        dict(consistency=dict(type='ConsistencyLoss', box_thr=0.0)),
     ],
 )
 def test_refused_images__teach_nothing(options):

@@ -209,7 +209,7 @@ class FeatureCache:
             shard = np.load(self.folder / name, mmap_mode='r')
             if checksum(shard) != crc:
                 raise ValueError('wrong checksum')
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             warn(f'{self.folder / name}: {error}; its features are made anew')
             with self.index:
                 self.index.execute('DELETE FROM rows WHERE shard=?', (name,))

@@ -258,16 +258,18 @@ def explain(
 ) -> str:
     """Say in one line why a model did not load and what helps."""
     text = ' '.join(str(error).split())
+    folder = Path(model.removeprefix(LOCAL))
+    source = folder if folder.is_dir() else pretrained
     if 'size mismatch' in text or 'Missing key' in text:
-        source = pretrained or Path(model.removeprefix(LOCAL)) / WEIGHTS
         return (
             f'clip: the weights of {source} are of another tower than '
             f'{model}: give the model they were saved from'
         )
-    if Path(model.removeprefix(LOCAL)).is_dir() or (
-        pretrained and Path(pretrained).is_file()
-    ):
-        return f'clip: {model} cannot be loaded: {text[:200]}'
+    if source and Path(source).exists():
+        return (
+            f'clip: {source} cannot be loaded ({text[:200]}): restore it, or '
+            'adapt the model again'
+        )
     place = cache_dir or '~/.cache/huggingface/hub'
     repo = model.removeprefix(HUB)
     if model.startswith(HUB):

@@ -73,8 +73,8 @@ class Prompts:
         groups = []
         for templates in (self.defect, self.misplaced):
             for name in self.classes if templates else ():
-                word = self.words.get(name, name.replace('_', ' '))
-                word = word.replace('-', ' ')
+                spaced = name.replace('_', ' ').replace('-', ' ')
+                word = self.words.get(name, spaced)
                 groups.append([x.replace(SLOT, word) for x in templates])
         if self.normal:
             groups.append([*self.normal])

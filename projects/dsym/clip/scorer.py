@@ -106,7 +106,7 @@ class CLIPScorer:
             InputError: If it cannot be read.
         """
         try:
-            image = mmcv.imread(path, channel_order='rgb')
+            image = mmcv.imread(path)
         except FileNotFoundError:
             image = None
         if image is None:
@@ -114,7 +114,7 @@ class CLIPScorer:
                 f'clip: {path} cannot be read as an image: restore it or '
                 'take it off the list'
             )
-        image = torch.from_numpy(np.ascontiguousarray(image))
+        image = torch.from_numpy(np.ascontiguousarray(image[..., ::-1]))
         image = image.permute(2, 0, 1).float()
         return centered(image) if self.regions.center else image
 

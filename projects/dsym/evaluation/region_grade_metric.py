@@ -54,10 +54,11 @@ class RegionGradeMetric(BaseMetric):
         others = grades.copy()
         others[np.arange(len(grades)), labels] = -1
         good = ious >= RIGHT_IOU
+        nearest = others[good].max(1)
         wrong = dict(
             misplaced=own[~good & (ious > 0)],
             background=own[ious == 0],
-            other_class=others[good].max(1),
+            other_class=nearest[nearest >= 0],  # none of a single class
         )
         wrong['AUROC'] = np.concatenate(list(wrong.values()))
         return {
