@@ -18,6 +18,7 @@ are defects.
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Dict, List
 
@@ -26,7 +27,7 @@ import torch
 
 from dsym.clip import Prompts, RegionSettings, load_clip
 from dsym.clip.scorer import MODES, CLIPScorer
-from dsym.evaluation.detection_curves import match_detections
+from dsym.evaluation.detection_curves import box_iou, match_detections
 from dsym.evaluation.region_grade_metric import auroc
 from dsym.provenance import describe_machine, git_commit
 
@@ -68,6 +69,7 @@ class Boxes:
         places = {x['id']: i for i, x in enumerate(truth['images'])}
         gt = split_by_image(truth['annotations'], places)
         self.bboxes, self.labels, self.scores, rights = [], [], [], []
+        causes = []
         for rows, real in zip(split_by_image(found, places), gt):
             rows.sort(key=lambda x: -x['score'])
             real = [x for x in real if not x['iscrowd']]
@@ -79,9 +81,13 @@ class Boxes:
             self.labels.append(labels)
             self.scores.append([x['score'] for x in rows])
             rights.append(hits[:, 0])
+            ious = box_iou(corners(real), bboxes)
+            own = classes_of(real)[:, None] == labels[None]
+            causes += [cause(row, mine) for row, mine in zip(ious.T, own.T)]
         self.label = np.concatenate(self.labels)
         self.confidence = np.concatenate(self.scores)
         self.right = np.concatenate(rights)
+        self.cause = np.array(causes)
         self.truth = np.bincount(
             [
                 x['category_id']
@@ -90,6 +96,45 @@ class Boxes:
             ],
             minlength=len(self.classes),
         )
+
+
+def cause(ious: np.ndarray, own: np.ndarray) -> str:
+    """Why a box is wrong, if it is.
+
+    Args:
+        ious (np.ndarray): ``(M,)``, with the image's defects.
+        own (np.ndarray): ``(M,)``, which of them are of its class.
+
+    Returns:
+        str: The cause.
+    """
+    same = ious[own].max(initial=0)
+    if same >= IOU[0]:
+        return 'second box of a defect'
+    if ious.max(initial=0) >= IOU[0]:
+        return 'another class'
+    if same >= 0.3:
+        return 'IoU of 0.3 to 0.5'
+    return 'IoU of 0.1 to 0.3' if same >= 0.1 else 'background'
+
+
+def wrong_ones(boxes: Boxes) -> Dict[str, int]:
+    """Causes of the wrong ones among the most confident boxes.
+
+    Args:
+        boxes (Boxes): The boxes.
+
+    Returns:
+        dict[str, int]: Counts, of as many boxes of each class as there are
+        defects.
+    """
+    counts: Counter = Counter()
+    for label, number in enumerate(boxes.truth):
+        mine = np.nonzero(boxes.label == label)[0]
+        order = np.argsort(-boxes.confidence[mine], kind='stable')
+        kept = mine[order[:number]]
+        counts.update(boxes.cause[kept[~boxes.right[kept]]].tolist())
+    return dict(counts.most_common())
 
 
 def split_by_image(rows: List[dict], places: Dict[int, int]) -> List[list]:
@@ -200,6 +245,7 @@ def main() -> None:
             boxes=len(boxes.right),
             right=int(boxes.right.sum()),
             truth=int(boxes.truth.sum()),
+            wrong_of_most_confident=wrong_ones(boxes),
             clip=Path(args.clip).name,
             regions=settings,
             commit=git_commit(),

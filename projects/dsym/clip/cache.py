@@ -127,11 +127,9 @@ class FeatureCache:
             return known[2]
         content = Path(path).read_bytes()
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        with self.index:
-            self.index.execute(
-                'REPLACE INTO files VALUES (?, ?, ?, ?)',
-                (path, *stamp, digest),
-            )
+        self.index.execute(
+            'REPLACE INTO files VALUES (?, ?, ?, ?)', (path, *stamp, digest)
+        )
         return digest
 
     def warm(self, paths: Sequence[str]) -> int:
@@ -144,10 +142,11 @@ class FeatureCache:
             int: How many features were made.
         """
         missing: Dict[str, str] = {}
-        for path in paths:
-            digest = self.digest(path)
-            if self._place(digest) is None:
-                missing.setdefault(digest, path)
+        with self.index:  # one transaction for all
+            for path in paths:
+                digest = self.digest(path)
+                if self._place(digest) is None:
+                    missing.setdefault(digest, path)
         if not missing:
             return 0
         digests = [*missing]
