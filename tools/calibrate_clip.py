@@ -18,7 +18,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
 
-from dsym.clip import CLIPScorer, Prompts, RegionSettings, load_clip
+from dsym.clip import load_scorer
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
 from dsym.evaluation.pseudo_label_audit import nan_to_none
@@ -38,7 +38,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--prior', type=float, default=0.6, help='precision before'
     )
-    parser.add_argument('--normal', nargs='+', help='texts of no defect')
     parser.add_argument('--cache-dir')
     parser.add_argument('--out-dir', type=Path, required=True)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -53,16 +52,12 @@ def main() -> None:
     init_default_scope(config.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(config.train_dataloader.dataset)
     classes = tuple(dataset.metainfo['classes'])
-    clip = load_clip(args.clip, args.pretrained)
-    prompts = {**clip.settings.get('prompts', {}), 'classes': classes}
-    if args.normal:
-        prompts['normal'] = args.normal
-    scorer = CLIPScorer(
-        clip,
-        Prompts(**prompts),
-        RegionSettings(**clip.settings.get('regions', {})),
+    scorer = load_scorer(
+        args.clip,
+        classes,
         args.mode,
-        args.cache_dir,
+        args.pretrained,
+        cache_dir=args.cache_dir,
     )
     found = calibrate(
         scorer, labelled_samples(dataset), args.precision, args.prior

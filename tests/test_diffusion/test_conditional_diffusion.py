@@ -25,7 +25,7 @@ def build(**options):
 
 @pytest.fixture(scope='module')
 def model():
-    return build().eval()
+    return build(drop_condition=0.0).eval()
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_forward_process__is_eq_9_t_times(model):
         mean = mean * (1 - beta).sqrt()
         variance = variance * (1 - beta) + beta
         alpha = model.scheduler.alphas_cumprod[t].double()
-        assert mean**2 == pytest.approx(alpha, rel=1e-4)
-        assert variance == pytest.approx(1 - alpha, rel=1e-4)
+        assert float(mean**2) == pytest.approx(float(alpha), abs=1e-6)
+        assert float(variance) == pytest.approx(1 - float(alpha), abs=1e-6)
 
 
 def test_loss__is_eq_14(model, batch):
@@ -91,7 +91,7 @@ def test_paint__is_ddim_by_eq_15(model, batch):
     with torch.no_grad():
         for t in (750, 500, 250, 0):
             a = alphas[t]
-            before = alphas[t - 250] if t else alphas[0]
+            before = alphas[t - 250] if t else torch.ones(())
             eps = model.predict(x, torch.tensor(t), around, mask, tokens)
             x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
             # diffusers keeps eps where it clips x0

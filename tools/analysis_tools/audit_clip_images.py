@@ -23,13 +23,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from dsym.clip import (
-    CLIPScorer,
-    Prompts,
-    PseudoLabelFilter,
-    RegionSettings,
-    load_clip,
-)
+from dsym.clip import PseudoLabelFilter, load_scorer
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
 from dsym.datasets.steel_textures import SURFACES, smooth_noise, steel_surface
@@ -153,16 +147,13 @@ def main() -> None:
     config = Config.fromfile(args.config)
     init_default_scope(config.get('default_scope', 'mmdet'))
     options = config.train_dataloader.dataset
-    labelled = labelled_samples(DATASETS.build(options))
+    dataset = DATASETS.build(options)
+    labelled = labelled_samples(dataset)
     options.split = args.split
     defects = labelled_samples(DATASETS.build(options))
-    clip = load_clip(args.clip)
-    scorer = CLIPScorer(
-        clip,
-        Prompts(**clip.settings['prompts']),
-        RegionSettings(**clip.settings['regions']),
-        args.mode,
-        args.cache_dir,
+    classes = dataset.metainfo['classes']
+    scorer = load_scorer(
+        args.clip, classes, args.mode, cache_dir=args.cache_dir
     )
     found = calibrate(scorer, labelled, precision=0.8)
     paths, shapes, _ = zip(*labelled)

@@ -27,7 +27,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 
-from dsym.clip import CLIPScorer, Prompts, RegionSettings, load_clip
+from dsym.clip import load_scorer
 from dsym.engine.mean_teacher_loop import boxes_per_image
 from dsym.errors import InputError
 
@@ -77,13 +77,7 @@ def clip_scores(
     folder: str, rows: Sequence[dict], images: Sequence[dict], classes: tuple
 ) -> np.ndarray:
     """CLIP's score ``(N,)`` of each detection's class."""
-    clip = load_clip(folder)
-    prompts = {**clip.settings.get('prompts', {}), 'classes': classes}
-    scorer = CLIPScorer(
-        clip,
-        Prompts(**prompts),
-        RegionSettings(**clip.settings.get('regions', {})),
-    )
+    scorer = load_scorer(folder, classes)
     by_image: Dict[int, List[int]] = {x['id']: [] for x in images}
     for i, row in enumerate(rows):
         by_image[row['image_id']].append(i)

@@ -1,5 +1,6 @@
 """CLIP: prompts, grading of boxes, adaptation to defects."""
 
+from .adapted import load_scorer
 from .grader import CLIPGrader
 from .models import LoadedCLIP, build_clip, check_clip, load_clip, save_clip
 from .prompts import Prompts, encode_prompts
@@ -20,5 +21,6 @@ __all__ = [
     'check_clip',
     'encode_prompts',
     'load_clip',
+    'load_scorer',
     'save_clip',
 ]

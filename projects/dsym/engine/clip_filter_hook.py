@@ -12,22 +12,21 @@ from mmengine.dist import (
     is_main_process,
 )
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from ..clip.adapted import load_scorer, prompts_for
 from ..clip.calibration import calibrate, labelled_samples
-from ..clip.models import LOCAL, check_clip, load_clip, read_settings
-from ..clip.prompts import Prompts
+from ..clip.models import LOCAL, check_clip, read_settings
 from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.regions import RegionSettings
 from ..clip.scorer import MODES, CLIPScorer
 from ..errors import InputError
 from .mean_teacher_loop import MeanTeacherLoop
+from .unwrapped import unwrapped_model
 
 STATE = 'clip_filter'  # in checkpoints
-NORMAL = ('A photo without defect',)  # what softmax compares with by default
 
 
 @HOOKS.register_module()
@@ -127,7 +126,7 @@ class CLIPFilterHook(Hook):
         Args:
             runner (Runner): The runner.
         """
-        model = unwrapped(runner)
+        model = unwrapped_model(runner)
         if not hasattr(model, 'attach_filter'):
             raise InputError(
                 f'CLIPFilterHook: {type(model).__name__} takes no filter: '
@@ -145,7 +144,7 @@ class CLIPFilterHook(Hook):
         check_clip(self.clip, self.pretrained)
         classes = loop.labeled[0].dataset.metainfo['classes']
         saved = read_settings(Path(self.clip.removeprefix(LOCAL)))
-        self.make_prompts(classes, saved)
+        prompts_for(classes, self.prompts, saved, self.mode, self.clip)
         RegionSettings(**(self.regions or saved.get('regions') or {}))
         self.check_tau(self.tau, classes)
 
@@ -157,20 +156,6 @@ class CLIPFilterHook(Hook):
                 f'{len(classes)} classes: give one each'
             )
 
-    def make_prompts(self, classes: Sequence[str], saved: dict) -> Prompts:
-        """The config's prompts, the folder's, or the paper's."""
-        given = dict(self.prompts or saved.get('prompts') or {})
-        trained_for = given.pop('classes', None)
-        if trained_for is not None and list(trained_for) != list(classes):
-            raise InputError(
-                f'clip: {self.clip} was adapted to the classes '
-                f'{", ".join(trained_for)}, but the data set has '
-                f'{", ".join(classes)}: adapt one to them (configs/clip/)'
-            )
-        if self.mode == 'softmax':
-            given.setdefault('normal', NORMAL)
-        return Prompts(tuple(classes), **given)
-
     def before_train_epoch(self, runner: Runner) -> None:
         """Attach the filter when phase 2 begins.
 
@@ -180,7 +165,7 @@ class CLIPFilterHook(Hook):
         loop = runner.train_loop
         if self.filter is None and loop.epoch >= loop.burn_in_epochs:
             self.filter = self.build(runner)
-            unwrapped(runner).attach_filter(
+            unwrapped_model(runner).attach_filter(
                 self.filter, before_selection=self.action == 'rescore'
             )
 
@@ -190,14 +175,15 @@ class CLIPFilterHook(Hook):
         loop = runner.train_loop
         labeled = datasets_of(loop.labeled[0])
         classes = labeled[0].metainfo['classes']
-        clip = load_clip(self.clip, self.pretrained, self.download_dir)
-        regions = self.regions or clip.settings.get('regions') or {}
-        scorer = CLIPScorer(
-            clip,
-            self.make_prompts(classes, clip.settings),
-            RegionSettings(**regions),
+        scorer = load_scorer(
+            self.clip,
+            classes,
             self.mode,
+            self.pretrained,
+            self.prompts,
+            self.regions,
             self.cache_dir,
+            self.download_dir,
             str(device),
         )
         unlabeled = [
@@ -348,12 +334,6 @@ class CLIPFilterHook(Hook):
         """
         if runner._resume and STATE in checkpoint:
             self._state = dict(checkpoint[STATE])
-
-
-def unwrapped(runner: Runner) -> torch.nn.Module:
-    """The model inside a distributed wrapper."""
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model
 
 
 def check_choice(name: str, given: str, choices: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from ..clip import save_clip
 from ..errors import InputError
+from .unwrapped import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -34,8 +35,7 @@ class ExportCLIPHook(Hook):
     @master_only
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Write the folder."""
-        model = runner.model
-        model = getattr(model, 'module', model)
+        model = unwrapped_model(runner)
         if not hasattr(model, 'clip'):
             raise InputError(
                 f'ExportCLIPHook: {type(model).__name__} is no CLIPGrader: '

@@ -5,7 +5,6 @@ import torch
 from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from .moving_teacher import MovingTeacher
+from .unwrapped import unwrapped_model
 
 EMA_STATE = 'mean_teacher_ema'  # in the message hub, which checkpoints keep
 
@@ -191,8 +191,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
     @property
     def model(self) -> torch.nn.Module:
         """The model inside a distributed wrapper."""
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return unwrapped_model(self.runner)
 
     def restart_labeled(self) -> None:
         """Begin the labelled loaders anew, after a change of a pipeline."""

@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Optional
 import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import DATASETS, HOOKS
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -17,6 +16,7 @@ from terminaltables import AsciiTable
 
 from ..errors import InputError
 from ..evaluation.pseudo_label_audit import PseudoLabelAudit, nan_to_none
+from .unwrapped import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -59,7 +59,7 @@ class PseudoLabelAuditHook(Hook):
             InputError: If the model makes no pseudo-labels, or the data set
                 has no annotations, or ``out_file`` is damaged.
         """
-        model = _unwrapped_model(runner)
+        model = unwrapped_model(runner)
         if not hasattr(model, 'pseudo_records'):
             raise InputError(
                 f'{type(model).__name__} has no pseudo_records to audit: '
@@ -98,7 +98,7 @@ class PseudoLabelAuditHook(Hook):
             data_batch (Any): Not used.
             outputs (dict, optional): Not used.
         """
-        for record in _unwrapped_model(runner).pseudo_records:
+        for record in unwrapped_model(runner).pseudo_records:
             self._audit.add(record.img_path, record.stages)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -141,11 +141,6 @@ class PseudoLabelAuditHook(Hook):
         with open(temporary, 'w') as file:
             json.dump(self._entries, file, indent=1, allow_nan=False)
         os.replace(temporary, self._path)
-
-
-def _unwrapped_model(runner: Runner) -> torch.nn.Module:
-    model = runner.model
-    return model.module if is_model_wrapper(model) else model
 
 
 def read_truth(dataset: Any) -> Dict[str, InstanceData]:

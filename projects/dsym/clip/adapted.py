@@ -1,0 +1,86 @@
+from typing import Optional, Sequence
+
+from ..errors import InputError
+from .models import load_clip
+from .prompts import Prompts
+from .regions import RegionSettings
+from .scorer import CLIPScorer
+
+NORMAL = ('A photo without defect',)  # what softmax compares with by default
+
+
+def prompts_for(
+    classes: Sequence[str],
+    given: Optional[dict],
+    saved: dict,
+    mode: str,
+    name: str,
+) -> Prompts:
+    """Prompts that were given, or an adapted model's, or the paper's.
+
+    Args:
+        classes (Sequence[str]): Of the data set.
+        given (dict, optional): Of :class:`Prompts`.
+        saved (dict): Settings of an adapted model; empty of others.
+        mode (str): As in :class:`CLIPScorer`; softmax gets a text of no
+            defect if there is none.
+        name (str): What the model is called in an error.
+
+    Returns:
+        Prompts: The prompts.
+
+    Raises:
+        InputError: If the model was adapted to other classes.
+    """
+    chosen = dict(given or saved.get('prompts') or {})
+    trained_for = chosen.pop('classes', None)
+    if trained_for is not None and list(trained_for) != list(classes):
+        raise InputError(
+            f'clip: {name} was adapted to the classes '
+            f'{", ".join(trained_for)}, but the data set has '
+            f'{", ".join(classes)}: adapt one to them (configs/clip/)'
+        )
+    if mode == 'softmax':
+        chosen.setdefault('normal', NORMAL)
+    return Prompts(tuple(classes), **chosen)
+
+
+def load_scorer(
+    clip: str,
+    classes: Sequence[str],
+    mode: str = 'softmax',
+    pretrained: Optional[str] = None,
+    prompts: Optional[dict] = None,
+    regions: Optional[dict] = None,
+    cache_dir: Optional[str] = None,
+    download_dir: Optional[str] = None,
+    device: str = 'cpu',
+) -> CLIPScorer:
+    """Load a model and score with it as its settings say.
+
+    Args:
+        clip (str): As in :func:`load_clip`.
+        classes (Sequence[str]): Of the data set.
+        mode (str): As in :class:`CLIPScorer`. Defaults to ``'softmax'``.
+        pretrained (str, optional): As in :func:`load_clip`.
+        prompts (dict, optional): Of :class:`Prompts`. Defaults to the
+            model's, or the paper's.
+        regions (dict, optional): Of :class:`RegionSettings`. Defaults to the
+            model's, or its own.
+        cache_dir (str, optional): Of features.
+        download_dir (str, optional): Of open_clip's downloads.
+        device (str): Defaults to the CPU.
+
+    Returns:
+        CLIPScorer: The scorer.
+    """
+    loaded = load_clip(clip, pretrained, download_dir)
+    saved = loaded.settings
+    return CLIPScorer(
+        loaded,
+        prompts_for(classes, prompts, saved, mode, clip),
+        RegionSettings(**(regions or saved.get('regions') or {})),
+        mode,
+        cache_dir,
+        device,
+    )
