@@ -95,6 +95,7 @@ def test_kinds__by_iou_and_class():
         torch.zeros(4, 4),
         torch.tensor([0, 1, 0, 1]),
         torch.tensor([0.5, 0.9, 0.49, 0.0]),
+        torch.zeros(4),
     )
     grades = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
     sort_scores(scores, regions, grades)

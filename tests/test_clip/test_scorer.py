@@ -11,7 +11,8 @@ from torchvision.transforms import Normalize
 from torchvision.transforms.functional import resize
 
 from dsym.clip import Prompts, RegionSettings
-from dsym.clip.scorer import CLIPScorer, background_parts, image_parts
+from dsym.clip.regions import image_parts
+from dsym.clip.scorer import CLIPScorer, background_parts
 from dsym.errors import InputError
 
 CLASSES = ('crazing', 'scratches')

@@ -12,13 +12,14 @@ from torch.nn import functional as F
 from ..errors import InputError
 from .models import load_clip
 from .prompts import Prompts, encode_prompts
-from .region_targets import Regions, RegionSampler, soft_targets
+from .region_targets import Regions, RegionSampler, describe, soft_targets
 from .regions import (
     RegionSettings,
     check_dense,
     crop,
     dense_features,
     expand_boxes,
+    image_parts,
     pool_regions,
 )
 
@@ -44,6 +45,9 @@ class CLIPGrader(BaseModel):
         sampler (dict): ``RegionSampler``. Defaults to its own.
         iou_ramp (tuple[float]): As in :func:`soft_targets`. Defaults to
             (0.35, 0.65): half-right at 0.5.
+        parts (bool): Learn also from the parts of images by which
+            :class:`CLIPScorer` scores whole images, and from images without
+            any defect. Defaults to False.
         freeze_text (bool): Train the image tower alone. Defaults to False.
         data_preprocessor (dict, optional): Of the detector's pipelines, which
             give images (B, 3, S, S). Defaults to ``mmdet.DetDataPreprocessor``
@@ -63,6 +67,7 @@ class CLIPGrader(BaseModel):
         regions: Optional[dict] = None,
         sampler: Optional[dict] = None,
         iou_ramp: tuple = (0.35, 0.65),
+        parts: bool = False,
         freeze_text: bool = False,
         data_preprocessor: Optional[dict] = None,
     ) -> None:
@@ -84,6 +89,7 @@ class CLIPGrader(BaseModel):
             {'type': 'RegionSampler', **(sampler or {})}
         )
         self.iou_ramp = iou_ramp
+        self.parts = parts
         if freeze_text:
             self.clip.model.lock_text_tower()
         self.clip.settings = dict(
@@ -163,6 +169,10 @@ class CLIPGrader(BaseModel):
             shape = sample.batch_input_shape
             truth = sample.gt_instances
             drawn.append(self.sampler(truth, *shape, generator))
+            if self.parts and mode == 'loss':
+                parts = describe(image_parts(shape).to(inputs.device), truth)
+                both = zip(drawn.pop(), parts)
+                drawn.append(Regions(*map(torch.cat, both)))
         logits = self.logits(inputs, [x.boxes for x in drawn])
         classes = len(self.prompts.classes)
         if mode == 'predict':

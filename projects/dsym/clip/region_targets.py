@@ -14,11 +14,34 @@ class Regions(NamedTuple):
         boxes (Tensor): ``(N, 4)``.
         labels (Tensor): ``(N,)``, the class of the nearest true box.
         ious (Tensor): ``(N,)``, with that box.
+        held (Tensor): ``(N,)``, the largest share of a true box that lies in
+            it.
     """
 
     boxes: Tensor
     labels: Tensor
     ious: Tensor
+    held: Tensor
+
+
+def describe(boxes: Tensor, truth: InstanceData) -> Regions:
+    """Say what regions are.
+
+    Args:
+        boxes (Tensor): ``(N, 4)``.
+        truth (InstanceData): ``bboxes`` ``(G, 4)`` and ``labels``.
+
+    Returns:
+        Regions: The regions; without true boxes of the first class, with IoUs
+        of 0.
+    """
+    if not len(truth) or not len(boxes):
+        zeros = boxes.new_zeros(len(boxes))
+        return Regions(boxes, zeros.long(), zeros, zeros)
+    real = truth.bboxes.float()
+    ious, nearest = bbox_overlaps(boxes, real).max(1)
+    held = bbox_overlaps(real, boxes, mode='iof').amax(0)
+    return Regions(boxes, truth.labels[nearest], ious, held)
 
 
 @TASK_UTILS.register_module()
@@ -73,10 +96,9 @@ class RegionSampler:
         Returns:
             Regions: At most ``3 G per_box``; none without true boxes.
         """
-        boxes, labels = truth.bboxes.float(), truth.labels
+        boxes = truth.bboxes.float()
         if not len(boxes):
-            none = boxes.new_zeros(0)
-            return Regions(boxes, labels, none)
+            return describe(boxes, truth)
         drawn = self.jitter(boxes, generator)
         # a third of them anywhere in the image
         anywhere = drawn[shuffled(len(drawn), generator)[: len(drawn) // 2]]
@@ -87,8 +109,7 @@ class RegionSampler:
         limits = boxes.new_tensor([width, height, width, height])
         drawn = torch.minimum(drawn.clamp(min=0), limits)
         drawn = drawn[(drawn[:, 2:] - drawn[:, :2] >= 4).all(1)]
-        overlaps = bbox_overlaps(drawn, boxes)
-        ious, nearest = overlaps.max(1)
+        ious = bbox_overlaps(drawn, boxes).amax(1)
         # a piece of a defect is no background, however small its IoU
         covered = bbox_overlaps(drawn, boxes, mode='iof').amax(1)
         low, high = self.bad_iou
@@ -99,7 +120,7 @@ class RegionSampler:
         )
         wanted = self.per_box * len(boxes)
         taken = torch.cat([pick(kind, wanted, generator) for kind in kinds])
-        return Regions(drawn[taken], labels[nearest[taken]], ious[taken])
+        return describe(drawn[taken], truth)
 
     def jitter(
         self, boxes: Tensor, generator: Optional[torch.Generator]
@@ -136,7 +157,8 @@ def soft_targets(
     """What the groups of :class:`Prompts` should say about regions.
 
     From ``ramp[0]`` to ``ramp[1]`` of IoU a region turns from badly placed
-    to well placed; below half of ``ramp[0]`` it turns to background.
+    to well placed; below half of ``ramp[0]`` it turns to background, unless
+    it holds half of a defect, which is small then.
 
     Args:
         regions (list[Regions]): Of each image.
@@ -150,7 +172,9 @@ def soft_targets(
     ious = torch.cat([x.ious for x in regions])
     low, high = ramp
     good = ((ious - low) / (high - low)).clamp(0, 1)
+    held = torch.cat([x.held for x in regions])
     background = 1 - (ious / (low / 2)).clamp(0, 1)
+    background = background * (1 - (held / 0.5).clamp(0, 1))
     targets = ious.new_zeros(len(ious), 2 * num_classes + 1)
     rows = torch.arange(len(ious), device=ious.device)
     targets[rows, labels] = good

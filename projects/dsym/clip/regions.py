@@ -180,3 +180,23 @@ def pool_regions(
     side = (side if isinstance(side, int) else side[0]) // DENSE_STRIDE
     regions = pool(features, rois, side, 1 / DENSE_STRIDE)
     return visual.attnpool(visual.layer4(regions))
+
+
+def image_parts(shape: Tuple[int, int]) -> Tensor:
+    """The whole image, and its overlapping quarters.
+
+    Args:
+        shape (tuple[int]): Height and width.
+
+    Returns:
+        Tensor: ``(10, 4)``.
+    """
+    height, width = shape[:2]
+    steps = torch.tensor([0.0, 0.25, 0.5])
+    y, x = torch.meshgrid(steps, steps, indexing='ij')
+    start = torch.stack([x.flatten(), y.flatten()], 1)
+    parts = torch.cat([start, start + 0.5], 1)
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    return torch.cat([whole, parts]) * torch.tensor(
+        [width, height, width, height]
+    )

@@ -19,6 +19,7 @@ from .regions import (
     crop,
     dense_features,
     expand_boxes,
+    image_parts,
     pool_regions,
     squash,
 )
@@ -306,26 +307,6 @@ class CLIPScorer:
             return self.embeddings(paths)[:, None].to(self.device)
         boxes = [image_parts(shape) for shape in shapes]
         return torch.stack(self.embed_regions(paths, boxes, shapes))
-
-
-def image_parts(shape: Tuple[int, int]) -> Tensor:
-    """The whole image, and its overlapping quarters.
-
-    Args:
-        shape (tuple[int]): Height and width.
-
-    Returns:
-        Tensor: ``(10, 4)``.
-    """
-    height, width = shape[:2]
-    steps = torch.tensor([0.0, 0.25, 0.5])
-    y, x = torch.meshgrid(steps, steps, indexing='ij')
-    start = torch.stack([x.flatten(), y.flatten()], 1)
-    parts = torch.cat([start, start + 0.5], 1)
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-    return torch.cat([whole, parts]) * torch.tensor(
-        [width, height, width, height]
-    )
 
 
 def background_parts(boxes: Tensor, shape: Tuple[int, int]) -> Tensor:
