@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import write_image, write_xml
+from mmdet.models.backbones import Darknet, ResNet
+from mmdet.models.backbones.resnet import Bottleneck
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
@@ -76,15 +78,55 @@ def shrink(node, root, split):
             shrink(value, root, split)
 
 
+@pytest.fixture
+def _short(monkeypatch):
+    """One block a stage, as configs cannot ask mmdet's backbones for."""
+    channels = ((32, 64), (64, 64), (64, 128), (128, 256), (256, 512))
+    for settings, depth, short in (
+        (Darknet.arch_settings, 53, ((1,) * 5, channels)),
+        (ResNet.arch_settings, 50, (Bottleneck, (1,) * 4)),
+    ):
+        monkeypatch.setitem(settings, depth, short)
+
+
+def divide(part, divisor, *keys):
+    """Divide numbers of channels, or lists of them."""
+    for key in keys:
+        value = part[key]
+        part[key] = (
+            [each // divisor for each in value]
+            if isinstance(value, list)
+            else value // divisor
+        )
+
+
 def shorten(model):
-    """Fewer equal blocks, and layers narrower that no other part sees."""
-    if model.backbone.type == 'SwinTransformer':
-        model.backbone.depths = [1, 1, 1, 1]  # of 2, 2, 18, 2
-    heads = model.get('roi_head', {}).get('bbox_head', [])
-    for head in heads if isinstance(heads, list) else [heads]:
-        head.fc_out_channels = 64  # of 1024
+    """One block a stage, a part of the channels and of the proposals.
+
+    All widths that have to fit are divided by the same, so that those of the
+    config have to fit, too.
+    """
+    backbone, neck = model.backbone, model.get('neck')
+    if backbone.type == 'SwinTransformer':
+        backbone.depths = [1, 1, 1, 1]  # of 2, 2, 18, 2
+        divide(backbone, 2, 'num_heads')
+        divide(backbone, 4, 'embed_dims')
+        divide(neck, 4, 'in_channels')
+    elif backbone.type == 'ResNet':
+        backbone.base_channels = backbone.get('base_channels', 64) // 2
+        divide(neck, 2, 'in_channels')
+    elif backbone.type == 'Darknet':
+        divide(neck, 2, 'in_channels', 'out_channels')
+        divide(model.bbox_head, 2, 'in_channels', 'out_channels')
+    if 'roi_head' in model:
+        heads = model.roi_head.bbox_head
+        for head in heads if isinstance(heads, list) else [heads]:
+            divide(head, 16, 'fc_out_channels')
+        model.train_cfg.rpn_proposal.max_per_img = 100  # of 1000 and more
+        model.test_cfg.rpn.max_per_img = 100
 
 
+@pytest.mark.usefixtures('_short')
 @pytest.mark.parametrize('path', LEAVES, ids=lambda p: p.stem)
 def test_step_and_evaluation(path, neu_det, tmp_path):
     config = Config.fromfile(path)

@@ -9,6 +9,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
 
+STUBS = str(Path(__file__).parent / 'stubs')
 CONFIG = """
 _base_ = [
     {configs!r} '/_base_/models/yolov9_t.py',
@@ -73,16 +74,17 @@ def write_config(folder: Path, configs: Path, hook: str = '') -> Path:
     return path
 
 
-def run(*command, cwd, pythonpath=None):
-    """Run a command on one thread with exactly this PYTHONPATH.
+def run(*command, cwd, pythonpath=''):
+    """Run a command on one thread with this PYTHONPATH, after the stubs.
 
     Returns:
         subprocess.CompletedProcess: With ``stdout`` and ``stderr`` as text.
     """
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    environment.pop('PYTHONPATH', None)
-    if pythonpath is not None:
-        environment['PYTHONPATH'] = str(pythonpath)
+    environment = {
+        **os.environ,
+        'OMP_NUM_THREADS': '1',
+        'PYTHONPATH': os.pathsep.join(filter(None, [STUBS, str(pythonpath)])),
+    }
     return subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
