@@ -11,5 +11,6 @@ custom_hooks = [
     dict(
         type='CLIPFilterHook',
         clip='{{$DSYM_CLIP:work_dirs/clip/clip}}',
-        action='rescore'),
+        action='rescore',
+        weight=0.5),
 ]

@@ -119,7 +119,7 @@ def test_relabel__to_the_best_class_that_passes(make):
 def test_rescore__geometric_mean_without_thresholds(make):
     given = boxes([0, 1, 2], [0.9, 0.4, 0.5])
     scores = torch.tensor([[0.4, 1, 1], [1, 0.9, 1], [1, 1, -0.1]])
-    left = make(action='rescore').judge(given, scores)
+    left = make(action='rescore', weight=0.5).judge(given, scores)
     torch.testing.assert_close(left.scores, torch.tensor([0.6, 0.6, 0]))
     assert given.scores.tolist() == pytest.approx([0.9, 0.4, 0.5])
 

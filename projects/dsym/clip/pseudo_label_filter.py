@@ -30,8 +30,9 @@ class PseudoLabelFilter:
             ``'reweight'``, it counts ``s / tau_t``; ``'relabel'``, it gets
             the class with the highest score if that is above the threshold,
             otherwise it is dropped. ``'rescore'``, without thresholds:
-            a box's score becomes ``sqrt(C_teacher s)``; to be attached before
-            the selection.
+            a box's score becomes ``C_teacher^(1 - w) s^w``; to be attached
+            before the selection.
+        weight (float): w of ``'rescore'``. Defaults to 0.3.
         typical (Tensor, optional): ``(M, D)``, embeddings of labelled images.
             An image whose nearest one is further than any labelled image's
             shows something else. Defaults to None, not asked.
@@ -53,6 +54,7 @@ class PseudoLabelFilter:
         conf: float = 0.0,
         decay: float = 0.0,
         action: str = 'drop',
+        weight: float = 0.3,
         typical: Optional[Tensor] = None,
         typical_tau: float = -1.0,
     ) -> None:
@@ -66,6 +68,7 @@ class PseudoLabelFilter:
         self.conf = conf
         self.decay = decay
         self.action = action
+        self.weight = weight
         self.typical = typical
         self.typical_tau = typical_tau
         self.factor = 1.0
@@ -178,7 +181,10 @@ class PseudoLabelFilter:
             self.counts['score', label] += score
             self.counts['scored', label] += 1
         if self.action == 'rescore':
-            boxes.scores = (boxes.scores * own.clamp(min=0)).sqrt()
+            boxes.scores = (
+                boxes.scores ** (1 - self.weight)
+                * own.clamp(min=0) ** self.weight
+            )
             self.count_kept(before, torch.ones_like(own))
             return boxes
         free = tau == 0

@@ -59,6 +59,7 @@ class CLIPFilterHook(Hook):
         action (str): ``'drop'``, ``'reweight'``, ``'relabel'`` or
             ``'rescore'``, which joins both scores before the selection.
             Defaults to ``'drop'``.
+        weight (float): Of CLIP's score in ``'rescore'``. Defaults to 0.3.
         tau (float or Sequence[float], optional): tau_0 of boxes, of all
             classes or each. Defaults to None, by calibration.
         image_tau (float, optional): tau_0 of images; 0 keeps all. Defaults
@@ -90,6 +91,7 @@ class CLIPFilterHook(Hook):
         regions: Optional[dict] = None,
         mode: str = 'softmax',
         action: str = 'drop',
+        weight: float = 0.3,
         tau: Optional[Union[float, Sequence[float]]] = None,
         image_tau: Optional[float] = None,
         typical: bool = True,
@@ -109,6 +111,7 @@ class CLIPFilterHook(Hook):
         self.regions = regions
         self.mode = mode
         self.action = action
+        self.weight = weight
         self.tau = tau
         self.image_tau = image_tau
         self.typical = typical
@@ -225,6 +228,7 @@ class CLIPFilterHook(Hook):
             self.conf,
             self.decay,
             self.action,
+            self.weight,
             typical,
             state['typical_tau'],
         )
