@@ -23,6 +23,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
+from tiny_run import STUBS
 from torch import nn
 
 import dsym
@@ -126,10 +127,10 @@ def assert_same(left, right):
 
 
 def run_python(code, *pythonpath):
-    path = os.pathsep.join([*map(str, pythonpath), str(PACKAGE.parent)])
+    path = [*map(str, pythonpath), STUBS, str(PACKAGE.parent)]
     return subprocess.run(
         [sys.executable, '-c', textwrap.dedent(code)],
-        env={**os.environ, 'PYTHONPATH': path},
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(path)},
         capture_output=True,
         text=True,
     )
