@@ -23,7 +23,6 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from tiny_run import STUBS
 from torch import nn
 
 import dsym
@@ -127,10 +126,10 @@ def assert_same(left, right):
 
 
 def run_python(code, *pythonpath):
-    path = [*map(str, pythonpath), STUBS, str(PACKAGE.parent)]
+    path = os.pathsep.join([*map(str, pythonpath), str(PACKAGE.parent)])
     return subprocess.run(
         [sys.executable, '-c', textwrap.dedent(code)],
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(path)},
+        env={**os.environ, 'PYTHONPATH': path},
         capture_output=True,
         text=True,
     )

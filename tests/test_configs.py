@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.registry import (
     HOOKS,
@@ -46,11 +45,8 @@ def transforms_of(pipeline):
 def test_config_builds(path):
     config = Config.fromfile(path)
     init_default_scope(config.default_scope)
-    # the largest: their parameters are counted, nobody needs values
-    is_coco = path.stem.endswith('coco')
-    with torch.device('meta' if is_coco else 'cpu'):
-        model = MODELS.build(config.model)
-    if is_coco:
+    model = MODELS.build(config.model)
+    if path.stem.endswith('coco'):
         count = sum(p.numel() for p in model.parameters())
         assert count == COCO_PARAMS[config.model.backbone.arch]
     elif config.model.type == 'CLIPGrader':
