@@ -37,7 +37,7 @@ def semi_config(folder, burn_in=1, max_epochs=3, **train_cfg):
     """
     base = Config.fromfile(CONFIGS / '_base_/datasets/semi_224.py')
     model = Config.fromfile(CONFIGS / '_base_/models/yolov9_t.py').model
-    # without the auxiliary branch, half of the time of a step
+    # without the auxiliary branch, which costs time
     model.backbone.with_aux = model.neck.with_aux = False
     model.bbox_head.aux_head_module = None
     runtime = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
