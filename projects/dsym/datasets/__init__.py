@@ -5,6 +5,7 @@ from .dataset_report import check_dataset, format_report
 from .defect_dataset import DefectDataset
 from .defect_voc import DefectVOCDataset
 from .defect_windows import DefectWindowDataset
+from .diffusion_augment import DiffusionAugment
 from .image_checks import check_images
 from .issues import DatasetError, Issue
 from .neu_det import NEUDETDataset
@@ -25,6 +26,7 @@ __all__ = [
     'DefectDataset',
     'DefectVOCDataset',
     'DefectWindowDataset',
+    'DiffusionAugment',
     'Issue',
     'LoadCachedImageFromFile',
     'NEUDETDataset',

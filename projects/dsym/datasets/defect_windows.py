@@ -1,4 +1,4 @@
-from typing import Dict, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 import mmcv
 import numpy as np
@@ -8,10 +8,12 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..diffusion.windows import cut_window, place_window
+from ..diffusion.windows import cut_window, place_window, real_instances
 
 SEEN = 0.5  # share of a box that has to be in a window
 MIN_SHARE = 0.04  # of a window's side
+TRIES = 30  # to find room without a defect
+MIN_FREE = 8  # px
 
 
 @DATASETS.register_module()
@@ -30,6 +32,12 @@ class DefectWindowDataset(Dataset):
         repeat (int): Windows of a box in an epoch. Defaults to 1.
         balance (bool): Repeat rare classes until each has as many windows.
             Defaults to True.
+        min_side (int): Least side of a window in px of its image. Defaults
+            to 32.
+        clean (float): Share of items whose box is one without a defect, of
+            the size of a true one: to learn to paint defects out. Where there
+            is no room for it in an image, the item stays a defect. Defaults
+            to 0.
     """
 
     def __init__(
@@ -40,6 +48,8 @@ class DefectWindowDataset(Dataset):
         image_channels: int = 1,
         repeat: int = 1,
         balance: bool = True,
+        min_side: int = 32,
+        clean: float = 0.0,
     ) -> None:
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
@@ -47,13 +57,14 @@ class DefectWindowDataset(Dataset):
         self.metainfo = dataset.metainfo
         self.size = size
         self.context = context
+        self.min_side = min_side
+        self.clean = clean
         self.image_channels = image_channels
         self.images: Dict[str, np.ndarray] = {}
         places = [
             (i, j, box['bbox_label'])
             for i in range(len(dataset))
-            for j, box in enumerate(dataset.get_data_info(i)['instances'])
-            if not box.get('ignore_flag', 0)
+            for j, box in enumerate(real_instances(dataset.get_data_info(i)))
         ]
         if balance:
             places = balanced(places)
@@ -87,29 +98,39 @@ class DefectWindowDataset(Dataset):
         Returns:
             dict[str, Tensor]: ``inputs`` ``(C, S, S)`` from -1 to 1;
             ``labels`` ``(n,)`` and ``boxes`` ``(n, 4)``, corners from 0 to 1,
-            of the defects in it, the chosen one first.
+            of the defects in it, the chosen one first; or the label ``C + 1``
+            and a box without a defect, alone.
         """
         rng = np.random.default_rng(np.random.randint(2**31))
         i, j, _ = self.places[index]
         info = self.dataset.get_data_info(i)
         image = self.image(info['img_path'])
-        real = [
-            x
-            for x in (info['instances'][j], *info['instances'])
-            if not x.get('ignore_flag', 0)
-        ]
+        real = real_instances(info)
+        real = [real[j], *real]
         boxes = np.array([x['bbox'] for x in real], np.float32)
         labels = np.array([x['bbox_label'] for x in real])
+        empty = None
+        if rng.random() < self.clean:
+            empty = free_box(image.shape[:2], boxes, rng)
+        target = boxes[0] if empty is None else empty
         place = place_window(
-            boxes[0], image.shape[:2], rng.uniform(*self.context), rng
+            target,
+            image.shape[:2],
+            rng.uniform(*self.context),
+            rng,
+            self.min_side,
         )
         window = cut_window(image, *place, self.size)
+        if empty is not None:
+            boxes = empty[None]
+            labels = np.array([len(self.metainfo['classes']) + 1])
         inside = window.to_window(boxes)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) / window.side**2
         sides = inside[:, 2:] - inside[:, :2]
         seen = (sides.prod(1) >= SEEN * areas) & (sides >= MIN_SHARE).all(1)
         seen[0] = True
-        seen[1 + j] = False  # it is the first
+        if empty is None:
+            seen[1 + j] = False  # it is the first
         inside, labels = inside[seen], labels[seen]
         pixels, inside = flipped(window.image, inside, rng)
         pixels = torch.from_numpy(pixels).permute(2, 0, 1).float()
@@ -118,6 +139,36 @@ class DefectWindowDataset(Dataset):
             labels=torch.from_numpy(labels).long(),
             boxes=torch.from_numpy(inside),
         )
+
+
+def free_box(
+    shape: Tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
+) -> Optional[np.ndarray]:
+    """Draw a box that touches no other, of the size of one of them or less.
+
+    Args:
+        shape (tuple[int]): Height and width of the image.
+        boxes (np.ndarray): ``(N, 4)``, corners in px.
+        rng (np.random.Generator): Source of randomness.
+
+    Returns:
+        np.ndarray, optional: ``(4,)``; None if none was found.
+    """
+    height, width = shape
+    for _ in range(TRIES):
+        x1, y1, x2, y2 = boxes[rng.integers(len(boxes))]
+        scale = rng.uniform(0.25, 1.0)
+        w, h = (x2 - x1) * scale, (y2 - y1) * scale
+        x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+        apart = (
+            (boxes[:, 0] >= x + w)
+            | (boxes[:, 2] <= x)
+            | (boxes[:, 1] >= y + h)
+            | (boxes[:, 3] <= y)
+        )
+        if apart.all() and min(w, h) >= MIN_FREE:
+            return np.array([x, y, x + w, y + h], np.float32)
+    return None
 
 
 def balanced(places: list) -> list:

@@ -83,8 +83,7 @@ class DefectConditionEncoder(BaseModule):
         self.num_classes = num_classes
         self.dims = dims
         self.mask_size = mask_size
-        # the last one is 'nothing': for guidance, and images without a box
-        self.embedding = nn.Embedding(num_classes + 1, dims)
+        self.embedding = nn.Embedding(num_classes + 2, dims)
         self.mask_cnn = nn.Sequential(
             *(
                 layer
@@ -105,13 +104,24 @@ class DefectConditionEncoder(BaseModule):
             dims, num_heads, batch_first=True
         )
 
+    @property
+    def nothing(self) -> int:
+        """Label of no condition: for guidance, and images without a box."""
+        return self.num_classes
+
+    @property
+    def clean(self) -> int:
+        """Label of a box to be painted without a defect."""
+        return self.num_classes + 1
+
     def forward(
         self, labels: Tensor, boxes: Tensor, present: Tensor
     ) -> Tensor:
         """Encode conditions.
 
         Args:
-            labels (Tensor): ``(B, N)``, classes; ``num_classes`` is nothing.
+            labels (Tensor): ``(B, N)``, classes, :attr:`nothing` or
+                :attr:`clean`.
             boxes (Tensor): ``(B, N, 4)``, corners from 0 to 1.
             present (Tensor): ``(B, N)``, bool, False for padding; one of each
                 image at least is True.

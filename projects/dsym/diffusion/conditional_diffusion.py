@@ -1,19 +1,14 @@
-import json
-from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
 from .condition_encoder import box_masks, pad_conditions
-
-ENCODER_CONFIG = 'condition_encoder/config.json'
-ENCODER_WEIGHTS = 'condition_encoder/model.safetensors'
+from .sampling import ddim_paint
 
 
 @MODELS.register_module()
@@ -28,9 +23,13 @@ class ConditionalDiffusion(BaseModel):
 
     Args:
         unet (dict): Of ``diffusers.UNet2DConditionModel``, but for its
-            channels and ``cross_attention_dim``.
+            channels and ``cross_attention_dim``. Its ``sample_size`` is that
+            of a window over ``patch``.
         condition_encoder (dict): ``DefectConditionEncoder``.
         image_channels (int): 1 for grey images, 3 for RGB. Defaults to 1.
+        patch (int): The UNet sees patches of so many px as channels of one
+            place: windows of twice the side at the same cost with 2
+            (arXiv:2301.11093). Defaults to 1.
         scheduler (dict, optional): Of ``diffusers.DDPMScheduler``. Defaults
             to 1000 steps of a squared cosine schedule.
         drop_condition (float): Share of images trained without their
@@ -49,6 +48,7 @@ class ConditionalDiffusion(BaseModel):
         unet: dict,
         condition_encoder: dict,
         image_channels: int = 1,
+        patch: int = 1,
         scheduler: Optional[dict] = None,
         drop_condition: float = 0.1,
         min_snr: Optional[float] = None,
@@ -60,8 +60,8 @@ class ConditionalDiffusion(BaseModel):
         self.condition_encoder = MODELS.build(condition_encoder)
         try:
             self.unet = UNet2DConditionModel(
-                in_channels=2 * image_channels + 1,
-                out_channels=image_channels,
+                in_channels=(2 * image_channels + 1) * patch**2,
+                out_channels=image_channels * patch**2,
                 cross_attention_dim=self.condition_encoder.dims,
                 **unet,
             )
@@ -78,6 +78,7 @@ class ConditionalDiffusion(BaseModel):
                 f'{" ".join(str(error).split())[:200]}'
             ) from error
         self.image_channels = image_channels
+        self.patch = patch
         self.drop_condition = drop_condition
         self.min_snr = min_snr
 
@@ -93,7 +94,7 @@ class ConditionalDiffusion(BaseModel):
         Returns:
             tuple[Tensor, Tensor]: ``(B, N, dims)`` and ``(B, N)``.
         """
-        nothing = self.condition_encoder.num_classes
+        nothing = self.condition_encoder.nothing
         padded = pad_conditions(labels, boxes, nothing)
         return self.condition_encoder(*padded), padded[2]
 
@@ -118,12 +119,13 @@ class ConditionalDiffusion(BaseModel):
             Tensor: ``(B, C, S, S)``.
         """
         seen = torch.cat([noisy, surroundings, mask], 1)
-        return self.unet(
-            seen,
+        said = self.unet(
+            F.pixel_unshuffle(seen, self.patch),
             steps,
             encoder_hidden_states=tokens[0],
             encoder_attention_mask=tokens[1],
         ).sample
+        return F.pixel_shuffle(said, self.patch)
 
     def forward(
         self,
@@ -180,6 +182,11 @@ class ConditionalDiffusion(BaseModel):
         velocity = self.scheduler.config.prediction_type == 'v_prediction'
         return snr.clamp(max=self.min_snr) / (snr + velocity)
 
+    @property
+    def size(self) -> int:
+        """Side of a window in px."""
+        return self.unet.config.sample_size * self.patch
+
     @torch.no_grad()
     def paint(
         self,
@@ -188,7 +195,9 @@ class ConditionalDiffusion(BaseModel):
         boxes: Sequence[Tensor],
         num_steps: int = 20,
         guidance: float = 2.0,
-        generator: Optional[torch.Generator] = None,
+        noise: Optional[Tensor] = None,
+        draft: Optional[Tensor] = None,
+        strength: float = 1.0,
     ) -> Tensor:
         """Paint defects into windows by DDIM (eq 15).
 
@@ -198,97 +207,47 @@ class ConditionalDiffusion(BaseModel):
             windows (Tensor): ``(B, C, S, S)`` from -1 to 1.
             labels (Sequence[Tensor]): Of each ``(n,)``.
             boxes (Sequence[Tensor]): Of each ``(n, 4)``, corners, 0 to 1.
-            num_steps (int): Of DDIM. Defaults to 20.
+            num_steps (int): Of DDIM, for ``strength=1``. Defaults to 20.
             guidance (float): Weight of the condition; 1 is without guidance.
                 Defaults to 2.
-            generator (torch.Generator, optional): Of the CPU. Defaults to
-                None.
+            noise (Tensor, optional): x_T, of the windows' shape. Defaults to
+                None, which draws it.
+            draft (Tensor, optional): Windows to begin with instead of noise
+                alone (SDEdit, arXiv:2108.01073). Defaults to None.
+            strength (float): With a draft: share of the steps that are done,
+                from where noise hides as much of it. Defaults to 1.
 
         Returns:
             Tensor: ``(B, C, S, S)`` from -1 to 1.
         """
-        from diffusers import DDIMScheduler
-
-        ddim = DDIMScheduler.from_config(
-            self.scheduler.config, clip_sample=True
-        )
-        ddim.set_timesteps(num_steps, device=windows.device)
         mask = union_mask(boxes, windows.shape[-1])
         surroundings = windows * (1 - mask)
-        x = torch.randn(windows.shape, generator=generator).to(windows)
         tokens = self.encode(labels, boxes)
         if guidance != 1:
-            tokens = double(
-                tokens,
-                self.encode([y[:0] for y in labels], [y[:0] for y in boxes]),
+            nothing = self.encode(
+                [x[:0] for x in labels], [x[:0] for x in boxes]
             )
-        for step in ddim.timesteps:
+            tokens = double(tokens, nothing)
+            surroundings, mask = (
+                x.repeat(2, 1, 1, 1) for x in (surroundings, mask)
+            )
+
+        def says(x: Tensor, step: Tensor) -> Tensor:
             if guidance == 1:
-                said = self.predict(x, step, surroundings, mask, tokens)
-            else:
-                said = self.predict(
-                    x.repeat(2, 1, 1, 1),
-                    step,
-                    surroundings.repeat(2, 1, 1, 1),
-                    mask.repeat(2, 1, 1, 1),
-                    tokens,
-                )
-                with_it, without = said.chunk(2)
-                said = without + guidance * (with_it - without)
-            x = ddim.step(said.float(), step, x).prev_sample
-        return torch.where(mask > 0, x.clamp(-1, 1), windows)
-
-    def save_pretrained(self, folder: Union[str, Path]) -> None:
-        """Write ``unet/`` and ``scheduler/`` for diffusers, and the encoder.
-
-        Args:
-            folder (str or Path): Made if it does not exist.
-        """
-        folder = Path(folder)
-        self.unet.save_pretrained(folder / 'unet')
-        self.scheduler.save_pretrained(folder / 'scheduler')
-        file = folder / ENCODER_CONFIG
-        file.parent.mkdir(parents=True, exist_ok=True)
-        encoder = self.condition_encoder
-        config = dict(encoder.config, type=type(encoder).__name__)
-        file.write_text(json.dumps(config, indent=2) + '\n')
-        save_file(encoder.state_dict(), folder / ENCODER_WEIGHTS)
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: Union[str, Path]
-    ) -> 'ConditionalDiffusion':
-        """Load what :meth:`save_pretrained` wrote.
-
-        Args:
-            folder (str or Path): The folder.
-
-        Returns:
-            ConditionalDiffusion: In evaluation mode.
-
-        Raises:
-            InputError: If a file is missing.
-        """
-        from diffusers import DDPMScheduler, UNet2DConditionModel
-
-        folder = Path(folder)
-        if not (folder / ENCODER_CONFIG).is_file():
-            raise InputError(
-                f'{folder} is no ConditionalDiffusion: it has no '
-                f'{ENCODER_CONFIG}; give the folder save_pretrained wrote'
+                return self.predict(x, step, surroundings, mask, tokens)
+            both = self.predict(
+                x.repeat(2, 1, 1, 1), step, surroundings, mask, tokens
             )
-        model = cls.__new__(cls)
-        BaseModel.__init__(model)
-        model.unet = UNet2DConditionModel.from_pretrained(folder / 'unet')
-        model.scheduler = DDPMScheduler.from_pretrained(folder / 'scheduler')
-        config = json.loads((folder / ENCODER_CONFIG).read_text())
-        model.condition_encoder = MODELS.build(config)
-        model.condition_encoder.load_state_dict(
-            load_file(folder / ENCODER_WEIGHTS)
+            with_it, without = both.chunk(2)
+            return without + guidance * (with_it - without)
+
+        if noise is None:
+            noise = torch.randn_like(windows)
+        painted = ddim_paint(
+            says, self.scheduler, noise, num_steps, draft, strength
         )
-        model.image_channels = model.unet.config.out_channels
-        model.drop_condition, model.min_snr = 0.0, None
-        return model.eval()
+        inside = mask[: len(windows)] > 0
+        return torch.where(inside, painted.clamp(-1, 1), windows)
 
 
 def union_mask(boxes: Sequence[Tensor], size: int) -> Tensor:

@@ -94,6 +94,11 @@ def cut_window(
     return Window(resized.reshape(size, size, -1), left, top, side)
 
 
+def real_instances(info: dict) -> list:
+    """Instances of a data info that are not to be ignored."""
+    return [x for x in info['instances'] if not x.get('ignore_flag', 0)]
+
+
 def feathered(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
     """How much of a painting is seen in each pixel of an image.
 

@@ -8,6 +8,7 @@ from .close_mosaic_hook import CloseMosaicHook
 from .cpu_threads_hook import CPUThreadsHook
 from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
 from .export_clip_hook import ExportCLIPHook
+from .export_diffusion_hook import ExportDiffusionHook
 from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
 from .mean_teacher_loop import MeanTeacherLoop
@@ -27,6 +28,7 @@ __all__ = [
     'ConstantEMA',
     'CosineEMA',
     'ExportCLIPHook',
+    'ExportDiffusionHook',
     'ForeachExpMomentumEMA',
     'GroupedOptimWrapperConstructor',
     'MeanTeacherLoop',

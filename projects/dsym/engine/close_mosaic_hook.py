@@ -23,7 +23,7 @@ def count_last_epochs(num_last: Union[int, float], max_epochs: int) -> int:
 
 
 def innermost(dataset: Dataset) -> Iterator[Dataset]:
-    """The data sets below wrappers, which have the pipelines.
+    """The data sets that have pipelines: wrappers, or what is below them.
 
     Args:
         dataset (Dataset): A data set or a wrapper of one or several.
@@ -31,14 +31,11 @@ def innermost(dataset: Dataset) -> Iterator[Dataset]:
     Yields:
         Dataset: One that has a pipeline.
     """
-    inner = getattr(dataset, 'datasets', None)
-    if inner is None and not hasattr(dataset, 'pipeline'):
-        inner = [dataset.dataset]
-    if inner is None:
+    if hasattr(dataset, 'pipeline'):
         yield dataset
-    else:
-        for part in inner:
-            yield from innermost(part)
+        return
+    for part in getattr(dataset, 'datasets', None) or [dataset.dataset]:
+        yield from innermost(part)
 
 
 @HOOKS.register_module()

@@ -1,9 +1,11 @@
-# A UNet of 3.4 M parameters for grey windows of 64 px.
+# Grey windows of 128 px, seen as 32 x 32 places of 4 x 4 px: a UNet at 32 px
+# costs a sixteenth of one at 128 px. 5.6 M parameters.
 model = dict(
     type='ConditionalDiffusion',
+    patch=4,
     unet=dict(
-        sample_size=64,
-        block_out_channels=(32, 64, 128),
+        sample_size=32,
+        block_out_channels=(48, 96, 128),
         layers_per_block=1,
         down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D',
                           'CrossAttnDownBlock2D'),

@@ -1,0 +1,108 @@
+from pathlib import Path
+from typing import Optional, Union
+
+from mmengine.dataset import BaseDataset, Compose, ConcatDataset
+from mmengine.registry import DATASETS
+
+from ..diffusion.synthetic_set import Recipe, ensure_synthetic
+from ..diffusion.synthetic_settings import labelled_set
+from ..errors import InputError
+from .verified_coco import VerifiedCocoDataset
+
+
+@DATASETS.register_module()
+class DiffusionAugment(ConcatDataset):
+    """A labelled data set and synthetic images of its defects.
+
+    The images are painted when the data set is first built, or before by
+    ``tools/generate_defects.py``, and kept in ``cache_dir`` as an ordinary
+    COCO data set; another setting makes another set. Real and synthetic
+    images go through one pipeline and are mixed in its mosaics.
+
+    Args:
+        dataset (dict or BaseDataset): Labelled images, of any kind.
+        painter (dict): ``DiffusionPainter``, ``PipelinePainter`` or
+            ``CopyPastePainter``.
+        ratio (float): Synthetic images for one real image. Defaults to 1.
+        layout (dict): Of :class:`DefectLayout`. Defaults to its own settings.
+        gate (dict, optional): Of :class:`QualityGate`. Defaults to None,
+            which keeps every image.
+        seed (int): Of the synthetic images. Defaults to 0.
+        cache_dir (str): Where sets are kept. Defaults to
+            ``data/dsym_synthetic``.
+        max_tries (int): Images painted for one that the gate keeps, at most.
+            Defaults to 10.
+        num_workers (int, optional): Processes that paint; 0 for this one.
+            Defaults to None, one a core.
+        lazy_init (bool): As in mmengine. Defaults to False.
+
+    Raises:
+        InputError: For settings that do not fit, or if the gate refuses too
+            many images.
+    """
+
+    def __init__(
+        self,
+        dataset: Union[dict, BaseDataset],
+        painter: dict,
+        ratio: float = 1.0,
+        layout: Optional[dict] = None,
+        gate: Optional[dict] = None,
+        seed: int = 0,
+        cache_dir: str = 'data/dsym_synthetic',
+        max_tries: int = 10,
+        num_workers: Optional[int] = None,
+        lazy_init: bool = False,
+    ) -> None:
+        if ratio < 0:
+            raise InputError(
+                f'DiffusionAugment: ratio={ratio}: give 0 or more synthetic '
+                'images for one real image'
+            )
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        dataset.full_init()
+        self.ratio = ratio
+        self.recipe = Recipe(painter, layout or {}, gate, seed)
+        self.ann_file: Optional[Path] = None
+        parts = [dataset]
+        count = round(ratio * len(dataset))
+        if count:
+            self.ann_file = ensure_synthetic(
+                self.recipe,
+                labelled_set(dataset),
+                count,
+                Path(cache_dir),
+                max_tries,
+                num_workers,
+            )
+            parts.append(
+                VerifiedCocoDataset(
+                    ann_file=str(self.ann_file),
+                    data_prefix=dict(img=str(self.ann_file.parent / 'images')),
+                    metainfo=dict(dataset.metainfo),
+                    pipeline=[],
+                    serialize_data=dataset.serialize_data,
+                    verify_images=False,
+                )
+            )
+        # a data set's own name, palette, ... count, not that they differ
+        super().__init__(
+            parts, lazy_init=lazy_init, ignore_keys=[*dataset.metainfo]
+        )
+        self.pipeline: Compose = dataset.pipeline
+
+    def __getitem__(self, idx: int) -> dict:
+        """Load an image and send it through the pipeline.
+
+        Args:
+            idx (int): Real images come first.
+
+        Returns:
+            dict: What the pipeline makes of it.
+        """
+        info = self.get_data_info(idx)
+        # as in BaseDataset, but of all images; mosaics draw from them
+        info['sample_idx'] = idx
+        info['dataset'] = self
+        return self.pipeline(info)

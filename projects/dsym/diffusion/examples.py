@@ -1,0 +1,188 @@
+from typing import Dict, List, NamedTuple, Sequence
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from ..errors import InputError
+from .windows import real_instances
+
+NEAREST = 8  # examples of about a box's shape that one is drawn from
+RING = 0.15  # of a box's sides: around it, where brightness is compared
+
+
+class Example(NamedTuple):
+    """A real defect.
+
+    Attributes:
+        path (str): Its image.
+        box (tuple[float]): Corners in px.
+        around (float): Mean brightness of a ring around the box.
+    """
+
+    path: str
+    box: Sequence[float]
+    around: float
+
+
+class DefectExamples:
+    """Real defects of a data set, to put into other places.
+
+    Args:
+        dataset (BaseDataset): Labelled images.
+        channels (int): 1 for grey, 3 for RGB. Defaults to 1.
+
+    Raises:
+        InputError: If it has no defect.
+    """
+
+    def __init__(self, dataset: BaseDataset, channels: int = 1) -> None:
+        self.channels = channels
+        self.images: Dict[str, np.ndarray] = {}
+        self.by_class: Dict[int, List[Example]] = {}
+        for i in range(len(dataset)):
+            info = dataset.get_data_info(i)
+            for x in real_instances(info):
+                x1, y1, x2, y2 = x['bbox']
+                if min(x2 - x1, y2 - y1) < 2:
+                    continue
+                image = self.image(info['img_path'])
+                example = Example(
+                    info['img_path'], x['bbox'], ring_mean(image, x['bbox'])
+                )
+                self.by_class.setdefault(x['bbox_label'], []).append(example)
+        if not self.by_class:
+            raise InputError(
+                f'{type(dataset).__name__}: no image has a box, so there is '
+                'no defect to paint: give labelled images'
+            )
+
+    def image(self, path: str) -> np.ndarray:
+        """Read an image once, ``(H, W, C)``."""
+        if path not in self.images:
+            self.images[path] = read_image(path, self.channels)
+        return self.images[path]
+
+    def put_into(
+        self, window: np.ndarray, box: np.ndarray, label: int, seed: int
+    ) -> np.ndarray:
+        """Put a defect of a class into a box of a window.
+
+        One of about the box's shape is drawn, flipped, resized to the box and
+        made as much brighter or darker as the surroundings are.
+
+        Args:
+            window (np.ndarray): ``(S, S, C)``, uint8.
+            box (np.ndarray): ``(4,)``, corners from 0 to 1.
+            label (int): A class; a negative one takes a part of the window
+                itself instead of a defect.
+            seed (int): Of the drawing.
+
+        Returns:
+            np.ndarray: A copy of the window.
+        """
+        rng = np.random.default_rng(seed)
+        size = window.shape[0]
+        x1, y1 = np.floor(box[:2] * size).astype(int)
+        x2, y2 = np.ceil(box[2:] * size).astype(int).clip(max=size)
+        width, height = max(x2 - x1, 1), max(y2 - y1, 1)
+        if label < 0:
+            part = beside(window, (x1, y1, x2, y2), rng)
+            around = float(part.mean())
+            # as fine as it is: mirrored until it fills the box
+            missing = [
+                max(a - b, 0) for a, b in zip((height, width), part.shape)
+            ]
+            part = np.pad(
+                part, [(0, x) for x in missing] + [(0, 0)], mode='symmetric'
+            )[:height, :width]
+        else:
+            example = self.draw(label, width / height, rng)
+            a, b, c, d = (round(x) for x in example.box)
+            part = self.image(example.path)[b:d, a:c]
+            around = example.around
+        for axis in (0, 1):
+            if rng.random() < 0.5:
+                part = np.flip(part, axis)
+        shrinks = part.shape[0] > height and part.shape[1] > width
+        part = cv2.resize(
+            np.ascontiguousarray(part),
+            (width, height),
+            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+        ).reshape(height, width, -1)
+        shift = ring_mean(window, (x1, y1, x2, y2)) - around
+        result = window.copy()
+        result[y1 : y1 + height, x1 : x1 + width] = (
+            (part.astype(np.float32) + shift).round().clip(0, 255)
+        )
+        return result
+
+    def draw(
+        self, label: int, aspect: float, rng: np.random.Generator
+    ) -> Example:
+        """Draw a defect of about a shape.
+
+        Args:
+            label (int): Class.
+            aspect (float): Width over height.
+            rng (np.random.Generator): Source of randomness.
+
+        Returns:
+            Example: The defect.
+        """
+        mine = self.by_class[label]
+        aspects = np.array(
+            [(x.box[2] - x.box[0]) / (x.box[3] - x.box[1]) for x in mine]
+        )
+        order = np.argsort(np.abs(np.log(aspects / aspect)), kind='stable')
+        return mine[order[rng.integers(min(NEAREST, len(mine)))]]
+
+
+def read_image(path: str, channels: int) -> np.ndarray:
+    """Read an image as ``(H, W, C)``, grey or RGB."""
+    image = mmcv.imread(
+        path,
+        flag='grayscale' if channels == 1 else 'color',
+        channel_order='rgb',
+    )
+    return image.reshape(*image.shape[:2], -1)
+
+
+def ring_mean(image: np.ndarray, box: Sequence[float]) -> float:
+    """Mean brightness around a box; of the image if nothing is around it.
+
+    Args:
+        image (np.ndarray): ``(H, W, C)``.
+        box (Sequence[float]): Corners in px.
+
+    Returns:
+        float: From 0 to 255.
+    """
+    x1, y1, x2, y2 = box
+    dx, dy = max(RING * (x2 - x1), 2), max(RING * (y2 - y1), 2)
+    outer = np.zeros(image.shape[:2], bool)
+    top, left = max(round(y1 - dy), 0), max(round(x1 - dx), 0)
+    outer[top : round(y2 + dy), left : round(x2 + dx)] = True
+    outer[round(y1) : round(y2), round(x1) : round(x2)] = False
+    return float(image[outer].mean() if outer.any() else image.mean())
+
+
+def beside(
+    window: np.ndarray, box: Sequence[int], rng: np.random.Generator
+) -> np.ndarray:
+    """The largest strip of a window beside a box, or all of it.
+
+    Args:
+        window (np.ndarray): ``(S, S, C)``.
+        box (Sequence[int]): Corners in px.
+        rng (np.random.Generator): Decides between strips of the same size.
+
+    Returns:
+        np.ndarray: ``(h, w, C)``.
+    """
+    x1, y1, x2, y2 = box
+    strips = [window[:y1], window[y2:], window[:, :x1], window[:, x2:]]
+    rng.shuffle(strips)
+    largest = max(strips, key=lambda x: min(x.shape[:2]))
+    return largest if min(largest.shape[:2]) >= 2 else window

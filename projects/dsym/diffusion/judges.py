@@ -1,0 +1,193 @@
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmdet.apis import init_detector
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, Compose
+from torch import Tensor
+
+from ..errors import InputError, MissingFileError
+from ..evaluation.detection_curves import box_iou
+from .examples import read_image
+from .windows import real_instances
+
+SIDE = 32  # px of what crops are compared at
+
+
+class DetectorJudge:
+    """A detector's opinion of boxes.
+
+    Args:
+        config (str): Config of the detector.
+        checkpoint (str): Its weights.
+        classes (Sequence[str]): Of the data set.
+        device (str): Defaults to the CPU.
+
+    Raises:
+        InputError: If a file is missing or the classes differ.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        checkpoint: str,
+        classes: Sequence[str],
+        device: str = 'cpu',
+    ) -> None:
+        for name, file in (('config', config), ('checkpoint', checkpoint)):
+            if not Path(file).is_file():
+                raise MissingFileError(
+                    f'gate.detector.{name}={file} does not exist: train a '
+                    'detector on the labelled images and give its files'
+                )
+        options = Config.fromfile(config)
+        options.test_dataloader.dataset.pipeline = [
+            step
+            for step in options.test_dataloader.dataset.pipeline
+            if not step['type'].endswith('LoadAnnotations')
+        ]
+        self.model = init_detector(options, checkpoint, device=device)
+        trained = self.model.dataset_meta.get('classes')
+        if trained and list(trained) != list(classes):
+            raise InputError(
+                f'gate.detector: {checkpoint} knows {", ".join(trained)}, but '
+                f'the data set has {", ".join(classes)}: give one trained for '
+                'them'
+            )
+        self.pipeline = Compose(options.test_dataloader.dataset.pipeline)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        paths: Sequence[str],
+        boxes: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+    ) -> List[np.ndarray]:
+        """Find boxes in images.
+
+        Args:
+            paths (Sequence[str]): Image files.
+            boxes (Sequence[np.ndarray]): Of each ``(N, 4)``, corners in px.
+            labels (Sequence[np.ndarray]): Of each ``(N,)``.
+
+        Returns:
+            list[np.ndarray]: Of each ``(N, 2)``: IoU and score of the
+            detection of the box's class with the highest product of both;
+            zeros if there is none.
+        """
+        data = [
+            self.pipeline(dict(img_path=str(x), img_id=i))
+            for i, x in enumerate(paths)
+        ]
+        results = self.model.test_step(
+            dict(
+                inputs=[x['inputs'] for x in data],
+                data_samples=[x['data_samples'] for x in data],
+            )
+        )
+        return [
+            best_match(x.pred_instances.cpu().numpy(), mine, classes)
+            for x, mine, classes in zip(results, boxes, labels)
+        ]
+
+
+def best_match(found, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """IoU and score of the best detection of each box.
+
+    Args:
+        found (InstanceData): ``bboxes``, ``scores``, ``labels``, of NumPy.
+        boxes (np.ndarray): ``(N, 4)``.
+        labels (np.ndarray): ``(N,)``.
+
+    Returns:
+        np.ndarray: ``(N, 2)``.
+    """
+    best = np.zeros((len(boxes), 2), np.float32)
+    if not len(found.bboxes):
+        return best
+    ious = box_iou(boxes.astype(np.float32), found.bboxes.astype(np.float32))
+    ious = ious * (labels[:, None] == found.labels[None])
+    place = (ious * found.scores[None]).argmax(1)
+    rows = np.arange(len(boxes))
+    best[:, 0] = ious[rows, place]
+    best[:, 1] = found.scores[place] * (best[:, 0] > 0)
+    return best
+
+
+class CopyJudge:
+    """How much crops are like labelled ones of their class.
+
+    Crops at 32 x 32 px without their mean and of length 1: the product of two
+    is their correlation, 1 for a copy, whatever its brightness or contrast.
+    Each labelled one counts in its four flips.
+
+    Args:
+        dataset (BaseDataset): Labelled images.
+    """
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        known: Dict[int, list] = {}
+        for i in range(len(dataset)):
+            info = dataset.get_data_info(i)
+            image = read_image(info['img_path'], 1)
+            for x in real_instances(info):
+                vector = describe(image, x['bbox'])
+                square = vector.reshape(SIDE, SIDE)
+                known.setdefault(x['bbox_label'], []).extend(
+                    np.ascontiguousarray(y).ravel()
+                    for y in (
+                        square,
+                        square[::-1],
+                        square[:, ::-1],
+                        square[::-1, ::-1],
+                    )
+                )
+        self.known: Dict[int, Tensor] = {
+            label: torch.from_numpy(np.stack(x)) for label, x in known.items()
+        }
+
+    def __call__(
+        self, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray
+    ) -> np.ndarray:
+        """Compare the boxes of an image.
+
+        Args:
+            image (np.ndarray): ``(H, W, C)``.
+            boxes (np.ndarray): ``(N, 4)``.
+            labels (np.ndarray): ``(N,)``.
+
+        Returns:
+            np.ndarray: ``(N,)``, highest correlation; 0 for a class without
+            labelled ones.
+        """
+        highest = np.zeros(len(boxes), np.float32)
+        for i, (box, label) in enumerate(zip(boxes, labels)):
+            known = self.known.get(int(label))
+            if known is not None:
+                vector = torch.from_numpy(describe(image, box))
+                highest[i] = float((known @ vector).max())
+        return highest
+
+
+def describe(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+    """A crop as a vector of length 1 without its mean.
+
+    Args:
+        image (np.ndarray): ``(H, W, C)``, uint8.
+        box (Sequence[float]): Corners in px.
+
+    Returns:
+        np.ndarray: ``(1024,)``, float32; zeros where nothing varies.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = (round(float(x)) for x in box)
+    x1, y1 = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    part = image[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)].mean(2)
+    part = cv2.resize(
+        part.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA
+    )
+    part = part.ravel() - part.mean()
+    return part / max(float(np.linalg.norm(part)), 1e-3)

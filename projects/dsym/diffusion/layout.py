@@ -1,0 +1,191 @@
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+
+from ..errors import InputError
+from .windows import FEATHER, real_instances
+
+BACKGROUNDS = ('clean', 'keep')
+TRIES = 30  # to find a place for a box
+MIN_SIDE = 4.0  # px of a drawn box
+
+
+class Plan(NamedTuple):
+    """What one synthetic image is to show.
+
+    Attributes:
+        path (str): Real image that is its background.
+        shape (tuple[int]): Height and width.
+        erased (np.ndarray): ``(M, 4)``, corners in px of what is painted out
+            before, somewhat larger than the true boxes.
+        kept (np.ndarray): ``(K, 4)``, true boxes that stay.
+        kept_labels (np.ndarray): ``(K,)``.
+        boxes (np.ndarray): ``(N, 4)``, of what is painted.
+        labels (np.ndarray): ``(N,)``.
+    """
+
+    path: str
+    shape: Tuple[int, int]
+    erased: np.ndarray
+    kept: np.ndarray
+    kept_labels: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+class DefectLayout:
+    """Draws where which defects are painted, as the labelled set has them.
+
+    A class is drawn, then a background among the images that show it: classes
+    have surfaces of their own. Number, sizes and shapes of boxes are those of
+    the class in the labelled images; sizes may be spread wider.
+
+    Args:
+        dataset (BaseDataset): Labelled images.
+        background (str): ``'clean'`` paints the true defects out before;
+            ``'keep'`` leaves them, with their boxes, and adds others where
+            there is room. Defaults to ``'clean'``.
+        balance (bool): Draw every class alike, not as often as the labelled
+            images show it. Defaults to False.
+        max_boxes (int): Of an image. Defaults to 3.
+        spread (float): Sides are multiplied by a factor from ``1 / spread``
+            to ``spread``. Defaults to 1.25.
+        max_overlap (float): Share of a box that others may cover. Defaults to
+            0.1.
+
+    Raises:
+        InputError: For an unknown background, or a set without boxes.
+    """
+
+    def __init__(
+        self,
+        dataset: BaseDataset,
+        background: str = 'clean',
+        balance: bool = False,
+        max_boxes: int = 3,
+        spread: float = 1.25,
+        max_overlap: float = 0.1,
+    ) -> None:
+        if background not in BACKGROUNDS:
+            raise InputError(
+                f'layout: background={background!r}: give one of '
+                f'{", ".join(BACKGROUNDS)}'
+            )
+        self.background = background
+        self.max_boxes = max_boxes
+        self.spread = spread
+        self.max_overlap = max_overlap
+        count = len(dataset.metainfo['classes'])
+        self.images: List[list] = [[] for _ in range(count)]
+        self.sides: List[list] = [[] for _ in range(count)]
+        for i in range(len(dataset)):
+            info = dataset.get_data_info(i)
+            real = real_instances(info)
+            boxes = np.array([x['bbox'] for x in real], np.float32)
+            labels = np.array([x['bbox_label'] for x in real], int)
+            entry = (
+                info['img_path'],
+                (info['height'], info['width']),
+                boxes.reshape(-1, 4),
+                labels,
+            )
+            for label in set(labels.tolist()):
+                self.images[label].append(entry)
+            for label, (x1, y1, x2, y2) in zip(labels, entry[2]):
+                self.sides[label].append((x2 - x1, y2 - y1))
+        shown = np.array([len(x) for x in self.images], float)
+        if not shown.any():
+            raise InputError(
+                f'{type(dataset).__name__}: no image has a box, so there is '
+                'no defect to paint: give labelled images'
+            )
+        if balance:
+            shown = (shown > 0).astype(float)
+        self.shares = shown / shown.sum()
+
+    def draw(self, rng: np.random.Generator) -> Plan:
+        """Draw an image.
+
+        Args:
+            rng (np.random.Generator): Source of randomness.
+
+        Returns:
+            Plan: With one box to paint at least.
+        """
+        while True:
+            label = int(rng.choice(len(self.shares), p=self.shares))
+            images = self.images[label]
+            path, shape, truth, labels = images[rng.integers(len(images))]
+            # as many of the class as one of its images shows
+            _, _, _, others = images[rng.integers(len(images))]
+            wanted = min(int((others == label).sum()), self.max_boxes)
+            keep = self.background == 'keep'
+            taken = [*truth] if keep else []
+            boxes = []
+            for _ in range(wanted):
+                box = self.place(label, shape, taken, rng)
+                if box is not None:
+                    taken.append(box)
+                    boxes.append(box)
+            if boxes:
+                break
+        return Plan(
+            path,
+            shape,
+            truth[:0] if keep else grown(truth),
+            truth if keep else truth[:0],
+            labels if keep else labels[:0],
+            np.array(boxes, np.float32),
+            np.full(len(boxes), label),
+        )
+
+    def place(
+        self,
+        label: int,
+        shape: Tuple[int, int],
+        taken: Sequence[np.ndarray],
+        rng: np.random.Generator,
+    ) -> Optional[np.ndarray]:
+        """Draw a box that others do not cover.
+
+        Args:
+            label (int): Class.
+            shape (tuple[int]): Height and width of the image.
+            taken (Sequence[np.ndarray]): Other boxes.
+            rng (np.random.Generator): Source of randomness.
+
+        Returns:
+            np.ndarray, optional: ``(4,)``, corners in px; None if none was
+            found.
+        """
+        height, width = shape
+        log = np.log(self.spread)
+        for _ in range(TRIES):
+            sides = self.sides[label][rng.integers(len(self.sides[label]))]
+            w, h = sides * np.exp(rng.uniform(-log, log, 2))
+            w, h = (
+                float(np.clip(x, min(MIN_SIDE, limit), limit))
+                for x, limit in ((w, width), (h, height))
+            )
+            x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+            box = np.array([x, y, x + w, y + h], np.float32)
+            if all(overlap(box, x) <= self.max_overlap for x in taken):
+                return box
+        return None
+
+
+def grown(boxes: np.ndarray) -> np.ndarray:
+    """Make boxes larger by what the feathered edge of a paste leaves over."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    margin = np.maximum(FEATHER * sides.min(1, keepdims=True), 1)
+    return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Share of the smaller of two boxes that the other covers."""
+    low = np.maximum(first[:2], second[:2])
+    high = np.minimum(first[2:], second[2:])
+    shared = np.clip(high - low, 0, None).prod()
+    areas = [(x[2:] - x[:2]).prod() for x in (first, second)]
+    return float(shared / max(min(areas), 1e-6))

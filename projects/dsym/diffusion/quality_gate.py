@@ -1,0 +1,217 @@
+import tempfile
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.registry import MODELS
+
+from ..clip import load_scorer
+from ..errors import InputError
+from .judges import CopyJudge, DetectorJudge
+
+REASONS = ('blank', 'copy', 'detector', 'clip')
+
+
+class Candidate(NamedTuple):
+    """A synthetic image to be judged.
+
+    Attributes:
+        path (str): Its file.
+        image (np.ndarray): ``(H, W, C)``, uint8.
+        background (np.ndarray): ``(H, W, C)``, uint8, without its defects.
+        boxes (np.ndarray): ``(N, 4)``, corners in px, of what was painted.
+        labels (np.ndarray): ``(N,)``.
+    """
+
+    path: str
+    image: np.ndarray
+    background: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+
+
+class Verdict(NamedTuple):
+    """What is said about one painted defect.
+
+    Attributes:
+        reason (str): Why it is refused, one of :data:`REASONS`; '' if kept.
+        change (float): Mean difference to the background, in grey values.
+        correlation (float): With the most similar labelled defect.
+        iou (float): Of the detector's best box of the class; -1 unasked.
+        score (float): Of that box; -1 unasked.
+        clip (float): CLIP's score of the class; -1 unasked.
+    """
+
+    reason: str
+    change: float
+    correlation: float
+    iou: float = -1.0
+    score: float = -1.0
+    clip: float = -1.0
+
+
+@MODELS.register_module()
+class QualityGate:
+    """Refuses synthetic defects that do not show what their label says.
+
+    A defect is kept if something was painted, it is no copy of a labelled
+    one, a detector finds its class where it is, and CLIP sees its class in
+    it. Detector and CLIP are to be trained on the same labelled images.
+
+    Args:
+        classes (Sequence[str]): Of the data set.
+        dataset (BaseDataset): The labelled images.
+        detector (dict, optional): ``config`` and ``checkpoint``. Defaults to
+            None, not asked.
+        clip (str or dict, optional): As ``clip`` of ``load_scorer``, or its
+            arguments. Defaults to None, not asked.
+        min_change (float): Least mean difference to the background in grey
+            values. Defaults to 3.
+        max_correlation (float): With a labelled defect, at 32 x 32 px.
+            Defaults to 0.9.
+        min_iou (float): Of the detector's box. Defaults to 0.5.
+        min_score (float): Of the detector's box. Defaults to 0.2.
+        min_clip (float): CLIP's score of the class. Defaults to 0.2.
+        device (str): Defaults to the CPU.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        dataset: BaseDataset,
+        detector: Optional[Dict[str, str]] = None,
+        clip: Optional[Union[str, dict]] = None,
+        min_change: float = 3.0,
+        max_correlation: float = 0.9,
+        min_iou: float = 0.5,
+        min_score: float = 0.2,
+        min_clip: float = 0.2,
+        device: str = 'cpu',
+    ) -> None:
+        self.min_change = min_change
+        self.max_correlation = max_correlation
+        self.min_iou = min_iou
+        self.min_score = min_score
+        self.min_clip = min_clip
+        self.copies = CopyJudge(dataset)
+        self.detector = self.scorer = None
+        if detector is not None:
+            self.detector = DetectorJudge(
+                **detector, classes=classes, device=device
+            )
+        if clip is not None:
+            options = dict(clip=clip) if isinstance(clip, str) else dict(clip)
+            # features of candidates are of no use to anybody later
+            self._features = tempfile.TemporaryDirectory()
+            self.scorer = load_scorer(
+                **options,
+                classes=classes,
+                cache_dir=self._features.name,
+                device=device,
+            )
+
+    def __call__(self, candidates: Sequence[Candidate]) -> List[List[Verdict]]:
+        """Judge images.
+
+        Args:
+            candidates (Sequence[Candidate]): The images.
+
+        Returns:
+            list[list[Verdict]]: Of each image, one a box.
+        """
+        if not candidates:
+            return []
+        paths = [x.path for x in candidates]
+        boxes = [x.boxes for x in candidates]
+        labels = [x.labels for x in candidates]
+        counts = [len(x) for x in boxes]
+        detected = [np.full((n, 2), -1.0) for n in counts]
+        graded = [np.full(n, -1.0) for n in counts]
+        if self.detector is not None:
+            detected = self.detector(paths, boxes, labels)
+        if self.scorer is not None:
+            graded = self._grade(candidates)
+        verdicts = []
+        for x, found, grades in zip(candidates, detected, graded):
+            alike = self.copies(x.image, x.boxes, x.labels)
+            rows = []
+            for i, box in enumerate(x.boxes):
+                rows.append(
+                    self._verdict(
+                        change(x.image, x.background, box),
+                        float(alike[i]),
+                        *map(float, found[i]),
+                        float(grades[i]),
+                    )
+                )
+            verdicts.append(rows)
+        return verdicts
+
+    def _verdict(
+        self,
+        changed: float,
+        correlation: float,
+        iou: float,
+        score: float,
+        clip: float,
+    ) -> Verdict:
+        reason = ''
+        if changed < self.min_change:
+            reason = 'blank'
+        elif correlation > self.max_correlation:
+            reason = 'copy'
+        elif self.detector is not None and (
+            iou < self.min_iou or score < self.min_score
+        ):
+            reason = 'detector'
+        elif self.scorer is not None and clip < self.min_clip:
+            reason = 'clip'
+        return Verdict(reason, changed, correlation, iou, score, clip)
+
+    def _grade(self, candidates: Sequence[Candidate]) -> List[np.ndarray]:
+        """CLIP's scores of the boxes' own classes."""
+        found = self.scorer.region_scores(
+            [x.path for x in candidates],
+            [torch.from_numpy(x.boxes) for x in candidates],
+            [x.image.shape[:2] for x in candidates],
+        )
+        return [
+            grades.cpu().numpy()[np.arange(len(x.labels)), x.labels]
+            for grades, x in zip(found, candidates)
+        ]
+
+
+def change(
+    image: np.ndarray, background: np.ndarray, box: Sequence[float]
+) -> float:
+    """Mean absolute difference of two images in a box, in grey values."""
+    x1, y1, x2, y2 = (max(round(float(x)), 0) for x in box)
+    part = np.s_[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)]
+    difference = image[part].astype(float) - background[part]
+    return float(np.abs(difference).mean()) if difference.size else 0.0
+
+
+def build_gate(
+    gate: Optional[dict], classes: Sequence[str], dataset: BaseDataset
+) -> Optional[QualityGate]:
+    """Build a gate from its settings.
+
+    Args:
+        gate (dict, optional): Of :class:`QualityGate`; None is no gate.
+        classes (Sequence[str]): Of the data set.
+        dataset (BaseDataset): The labelled images.
+
+    Returns:
+        QualityGate, optional: The gate.
+
+    Raises:
+        InputError: For settings it does not know.
+    """
+    if gate is None:
+        return None
+    options = {'type': 'QualityGate', **gate}
+    try:
+        return MODELS.build(dict(options, classes=classes, dataset=dataset))
+    except TypeError as error:
+        raise InputError(f'gate: {error}') from error

@@ -1,0 +1,145 @@
+from typing import List, NamedTuple, Sequence
+
+import numpy as np
+
+from .examples import read_image
+from .layout import DefectLayout, Plan
+from .painters import CLEAN, Job, Painter
+from .windows import Window, cut_window, paste, place_window
+
+
+class Synthetic(NamedTuple):
+    """A synthetic image.
+
+    Attributes:
+        number (int): Which one it is.
+        plan (Plan): What it shows.
+        background (np.ndarray): ``(H, W, C)``, uint8, before its defects.
+        windows (list[Window]): Painted, one a box.
+    """
+
+    number: int
+    plan: Plan
+    background: np.ndarray
+    windows: List[Window]
+
+    def image(self, chosen: Sequence[int]) -> np.ndarray:
+        """The image with some of its defects.
+
+        Args:
+            chosen (Sequence[int]): Which of ``plan.boxes``.
+
+        Returns:
+            np.ndarray: ``(H, W, C)``; outside of these boxes it is the
+            background.
+        """
+        result = self.background
+        for i in chosen:
+            result = paste(result, self.windows[i], self.plan.boxes[i : i + 1])
+        return result
+
+
+class Synthesizer:
+    """Paints images as a layout says.
+
+    Image ``n`` of a seed is the same whatever others are made with it, but
+    for the last bits of arithmetic in batches of another size.
+
+    Args:
+        layout (DefectLayout): What is painted where.
+        painter (Painter): What paints.
+        seed (int): Of all images. Defaults to 0.
+    """
+
+    def __init__(
+        self, layout: DefectLayout, painter: Painter, seed: int = 0
+    ) -> None:
+        self.layout = layout
+        self.painter = painter
+        self.seed = seed
+
+    def __call__(self, numbers: Sequence[int]) -> List[Synthetic]:
+        """Make images.
+
+        Args:
+            numbers (Sequence[int]): Which ones.
+
+        Returns:
+            list[Synthetic]: One for each.
+        """
+        rngs = [np.random.default_rng([self.seed, x]) for x in numbers]
+        plans = [self.layout.draw(rng) for rng in rngs]
+        images = [read_image(x.path, self.painter.channels) for x in plans]
+        erased = self._paint_all(
+            images,
+            [x.erased for x in plans],
+            [np.full(len(x.erased), CLEAN) for x in plans],
+            rngs,
+        )
+        backgrounds = [
+            paste_all(image, windows, plan.erased)
+            for image, windows, plan in zip(images, erased, plans)
+        ]
+        painted = self._paint_all(
+            backgrounds,
+            [x.boxes for x in plans],
+            [x.labels for x in plans],
+            rngs,
+        )
+        return [
+            Synthetic(*x) for x in zip(numbers, plans, backgrounds, painted)
+        ]
+
+    def _paint_all(
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+        rngs: Sequence[np.random.Generator],
+    ) -> List[List[Window]]:
+        """Paint every box, the first of all images, then the second, ...
+
+        A box sees those of its image that were painted before.
+        """
+        states = [*images]
+        painted: List[List[Window]] = [[] for _ in images]
+        for turn in range(max(map(len, boxes), default=0)):
+            mine = [i for i, x in enumerate(boxes) if turn < len(x)]
+            windows = [
+                self._window(states[i], boxes[i][turn], rngs[i]) for i in mine
+            ]
+            jobs = [
+                Job(
+                    window.image,
+                    window.to_window(boxes[i][turn]),
+                    int(labels[i][turn]),
+                    int(rngs[i].integers(2**31)),
+                )
+                for i, window in zip(mine, windows)
+            ]
+            for i, window, pixels in zip(
+                mine, windows, self.painter.paint(jobs)
+            ):
+                window = window._replace(image=pixels)
+                painted[i].append(window)
+                states[i] = paste(states[i], window, boxes[i][turn][None])
+        return painted
+
+    def _window(
+        self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator
+    ) -> Window:
+        painter = self.painter
+        context = rng.uniform(*painter.context)
+        place = place_window(
+            box, image.shape[:2], context, rng, painter.min_side
+        )
+        return cut_window(image, *place, painter.size)
+
+
+def paste_all(
+    image: np.ndarray, windows: Sequence[Window], boxes: np.ndarray
+) -> np.ndarray:
+    """Paste each window, as far as it lies in its box."""
+    for window, box in zip(windows, boxes):
+        image = paste(image, window, box[None])
+    return image

@@ -1,0 +1,415 @@
+"""Synthetic images on disk: made once, in parallel, going on after a kill.
+
+A folder is named after everything its pixels depend on::
+
+    0f1e2d3c4b5a6978/
+      settings.json         painter, layout, gate, seed, digest of the labels
+      images/000007.png     kept
+      refused/000003.png    with all of its defects
+      chunks/00000.json     records of 32 images, one after the other
+      annotations_324.json  COCO of the first 324 that were kept
+
+A chunk's images are written before its JSON: what a killed run left without
+one is made anew. A larger number goes on from a smaller one's chunks.
+"""
+
+import json
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+import cv2
+import numpy as np
+import torch
+from filelock import FileLock
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
+from tqdm import tqdm
+
+from ..datasets.issues import DatasetError
+from ..datasets.steel_cache import start_worker
+from ..engine.cpu_threads_hook import usable_cores
+from ..errors import InputError
+from .examples import DefectExamples
+from .layout import DefectLayout
+from .quality_gate import Candidate, build_gate
+from .synthesizer import Synthesizer, Synthetic
+from .synthetic_settings import (
+    VERSION,
+    LabelledSet,
+    digest,
+    labels_digest,
+    with_digests,
+)
+
+CHUNK = 32  # images a chunk: a batch of the painter
+FEW = 0.02  # share of kept images below which going on is of no use
+
+
+@dataclass
+class Recipe:
+    """How synthetic images are made.
+
+    Attributes:
+        painter (dict): ``DiffusionPainter``, ``PipelinePainter`` or
+            ``CopyPastePainter``.
+        layout (dict): Of :class:`DefectLayout`.
+        gate (dict, optional): Of :class:`QualityGate`; None keeps all.
+        seed (int): Of all images.
+    """
+
+    painter: dict
+    layout: dict
+    gate: Optional[dict]
+    seed: int
+
+    def settings(self, labelled: LabelledSet) -> dict:
+        """All that the images depend on."""
+        return dict(
+            with_digests(asdict(self)),
+            version=VERSION,
+            labels=labels_digest(labelled),
+        )
+
+
+class Workshop:
+    """Makes chunks; each process has one.
+
+    Args:
+        recipe (Recipe): How.
+        labelled (LabelledSet): Real images.
+        folder (Path): Of the set.
+    """
+
+    def __init__(
+        self, recipe: Recipe, labelled: LabelledSet, folder: Path
+    ) -> None:
+        classes = labelled.metainfo['classes']
+        options = dict(recipe.painter)
+        channels = options.get('channels', 1)
+        examples = DefectExamples(labelled, channels)
+        try:
+            painter = MODELS.build(
+                dict(options, classes=classes, examples=examples)
+            )
+            layout = DefectLayout(labelled, **recipe.layout)
+        except TypeError as error:
+            raise InputError(f'DiffusionAugment: {error}') from error
+        self.synthesize = Synthesizer(layout, painter, recipe.seed)
+        self.gate = build_gate(recipe.gate, classes, labelled)
+        self.folder = folder
+
+    def make_chunk(self, chunk: int) -> List[dict]:
+        """Make, judge and write the images of a chunk.
+
+        Args:
+            chunk (int): Which one.
+
+        Returns:
+            list[dict]: Their records, as ``chunks/*.json`` holds them.
+        """
+        numbers = range(chunk * CHUNK, (chunk + 1) * CHUNK)
+        made = self.synthesize(numbers)
+        candidates = []
+        for x in made:
+            image = x.image(range(len(x.plan.boxes)))
+            path = image_path(self.folder / 'refused', x.number)
+            write_image(path, image)
+            candidates.append(
+                Candidate(
+                    str(path), image, x.background, x.plan.boxes, x.plan.labels
+                )
+            )
+        verdicts = [[] for _ in made]
+        if self.gate is not None:
+            verdicts = self.gate(candidates)
+        records = []
+        for x, rows in zip(made, verdicts):
+            kept = [i for i, row in enumerate(rows) if not row.reason]
+            if self.gate is None:
+                kept = [*range(len(x.plan.boxes))]
+            if kept:
+                path = image_path(self.folder / 'images', x.number)
+                write_image(path, x.image(kept))
+            if len(kept) == len(x.plan.boxes):
+                image_path(self.folder / 'refused', x.number).unlink()
+            records.append(record(x, kept, rows))
+        target = chunk_path(self.folder, chunk)
+        temporary = target.with_suffix(f'.{os.getpid()}.tmp')
+        temporary.write_text(json.dumps(records))
+        temporary.replace(target)
+        return records
+
+
+def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
+    """What is written down about an image."""
+    plan = made.plan
+    return dict(
+        number=made.number,
+        background=plan.path,
+        height=plan.shape[0],
+        width=plan.shape[1],
+        erased=len(plan.erased),
+        boxes=plan.boxes.tolist(),
+        labels=plan.labels.tolist(),
+        real_boxes=plan.kept.tolist(),
+        real_labels=plan.kept_labels.tolist(),
+        kept=kept,
+        verdicts=[x._asdict() for x in verdicts],
+    )
+
+
+def image_path(folder: Path, number: int) -> Path:
+    """Where an image is."""
+    return folder / f'{number:06d}.png'
+
+
+def chunk_path(folder: Path, chunk: int) -> Path:
+    """Where the records of a chunk are."""
+    return folder / 'chunks' / f'{chunk:05d}.json'
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image with three channels, whole or not at all."""
+    bgr = np.repeat(image, 3, 2) if image.shape[2] == 1 else image[..., ::-1]
+    png = cv2.imencode('.png', np.ascontiguousarray(bgr))[1]
+    temporary = path.with_suffix('.tmp')
+    temporary.write_bytes(png.tobytes())
+    temporary.replace(path)
+
+
+_workshop: Optional[Workshop] = None
+
+
+def _start(
+    recipe: Recipe, labelled: LabelledSet, folder: Path, threads: int
+) -> None:
+    global _workshop
+    start_worker()
+    torch.set_num_threads(threads)
+    _workshop = Workshop(recipe, labelled, folder)
+
+
+def _make(chunk: int) -> List[dict]:
+    return _workshop.make_chunk(chunk)
+
+
+def chunks(
+    recipe: Recipe,
+    labelled: LabelledSet,
+    folder: Path,
+    most: int,
+    num_workers: Optional[int],
+) -> Iterator[List[dict]]:
+    """Records of one chunk after the other; those on disk are read.
+
+    Args:
+        recipe (Recipe): How.
+        labelled (LabelledSet): Real images.
+        folder (Path): Of the set.
+        most (int): Number of chunks.
+        num_workers (int, optional): Processes; None for one a core, 0 for
+            this one.
+
+    Yields:
+        list[dict]: Of a chunk.
+    """
+    first = 0
+    while first < most and chunk_path(folder, first).is_file():
+        yield json.loads(chunk_path(folder, first).read_text())
+        first += 1
+    rest = range(first, most)
+    if not rest:
+        return
+    workers = usable_cores() if num_workers is None else num_workers
+    workers = min(workers, len(rest))
+    if workers < 2:
+        workshop = Workshop(recipe, labelled, folder)
+        yield from map(workshop.make_chunk, rest)
+        return
+    # a forked process would hang in the threads that torch has started
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context('spawn'),
+        initializer=_start,
+        initargs=(recipe, labelled, folder, max(1, usable_cores() // workers)),
+    ) as pool:
+        try:
+            waiting = [pool.submit(_make, x) for x in rest[: workers + 1]]
+            following = iter(rest[workers + 1 :])
+            while waiting:
+                yield waiting.pop(0).result()
+                for x in following:
+                    waiting.append(pool.submit(_make, x))
+                    break
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def ensure_synthetic(
+    recipe: Recipe,
+    labelled: LabelledSet,
+    count: int,
+    cache_dir: Path,
+    max_tries: int = 10,
+    num_workers: Optional[int] = None,
+) -> Path:
+    """Make synthetic images unless they are on disk.
+
+    Processes that ask for the same set at the same time wait for the one
+    that makes it.
+
+    Args:
+        recipe (Recipe): How.
+        labelled (LabelledSet): Real images.
+        count (int): Images to keep.
+        cache_dir (Path): Where sets are.
+        max_tries (int): Images made for one that is kept, at most. Defaults
+            to 10.
+        num_workers (int, optional): Processes; None for one a core, 0 for
+            this one. Defaults to None.
+
+    Returns:
+        Path: The COCO file; its images are in ``images`` beside it.
+
+    Raises:
+        DatasetError: If the folder cannot be written, a process was killed,
+            or the gate refuses too many.
+    """
+    settings = recipe.settings(labelled)
+    folder = Path(cache_dir) / digest([settings])
+    target = folder / f'annotations_{count}.json'
+    if target.is_file():
+        return target
+    try:
+        for name in ('images', 'refused', 'chunks'):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / '.lock'):
+            if not target.is_file():
+                (folder / 'settings.json').write_text(
+                    json.dumps(settings, indent=2) + '\n'
+                )
+                records = collect(
+                    recipe, labelled, count, folder, max_tries, num_workers
+                )
+                coco = to_coco(records, labelled, settings)
+                temporary = target.with_suffix('.tmp')
+                temporary.write_text(json.dumps(coco))
+                temporary.replace(target)
+    except OSError as error:
+        if isinstance(error, InputError):
+            raise
+        raise DatasetError(
+            f'{folder}: synthetic images cannot be written here '
+            f'({error.strerror or error}): choose another cache_dir'
+        ) from error
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f'{folder}: a process that paints was killed, perhaps for want '
+            'of memory: try a smaller num_workers; what is done is kept'
+        ) from error
+    return target
+
+
+def collect(
+    recipe: Recipe,
+    labelled: LabelledSet,
+    count: int,
+    folder: Path,
+    max_tries: int,
+    num_workers: Optional[int],
+) -> List[dict]:
+    """Make chunks until enough images are kept, with a progress bar."""
+    print_log(f'painting {count} synthetic images in {folder}', 'current')
+    most = -(-count * max_tries // CHUNK)
+    kept: List[dict] = []
+    reasons: Counter = Counter()
+    made = 0
+    with tqdm(total=count, desc='synthetic images', unit='img') as bar:
+        for records in chunks(recipe, labelled, folder, most, num_workers):
+            made += len(records)
+            new = [x for x in records if x['kept']]
+            bar.update(min(len(new), count - len(kept)))
+            kept += new
+            reasons.update(
+                v['reason'] or 'kept' for x in records for v in x['verdicts']
+            )
+            hopeless = made >= 8 * CHUNK and len(kept) < FEW * made
+            if len(kept) >= count or hopeless:
+                break
+    summary = ', '.join(f'{n} {x}' for x, n in reasons.most_common())
+    if len(kept) < count:
+        raise DatasetError(
+            f'{folder}: the gate kept {len(kept)} of {made} synthetic images, '
+            f'{count} are wanted ({summary}): relax the gate, look at '
+            f'{folder / "refused"}, or train the painter longer'
+        )
+    share = len(kept) / made
+    print_log(
+        f'{made} images painted, {share:.0%} of them kept'
+        + (f'; defects: {summary}' if summary else ''),
+        'current',
+    )
+    return kept[:count]
+
+
+def to_coco(
+    records: List[dict], labelled: LabelledSet, settings: Dict[str, object]
+) -> dict:
+    """Put records into COCO's form.
+
+    Args:
+        records (list[dict]): Of kept images.
+        labelled (LabelledSet): For the classes.
+        settings (dict): Of the set.
+
+    Returns:
+        dict: COCO's; an image also has ``number``, ``seed``, ``painter`` and
+        ``background``, an annotation of a painted box ``synthetic`` and its
+        verdict.
+    """
+    images, annotations = [], []
+    for i, x in enumerate(records):
+        images.append(
+            dict(
+                id=i,
+                file_name=f'{x["number"]:06d}.png',
+                width=x['width'],
+                height=x['height'],
+                number=x['number'],
+                seed=settings['seed'],
+                painter=settings['painter'],
+                background=os.path.basename(x['background']),
+            )
+        )
+        verdicts = x['verdicts'] or [None] * len(x['boxes'])
+        painted = [
+            (x['boxes'][j], x['labels'][j], dict(verdict=verdicts[j]))
+            for j in x['kept']
+        ]
+        real = [(*y, None) for y in zip(x['real_boxes'], x['real_labels'])]
+        for (x1, y1, x2, y2), label, more in [*real, *painted]:
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=i,
+                    category_id=label + 1,
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    synthetic=more is not None,
+                    **(more or {}),
+                )
+            )
+    classes = labelled.metainfo['classes']
+    return dict(
+        info=dict(description='synthetic defects', settings=settings),
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=i + 1, name=x) for i, x in enumerate(classes)],
+    )

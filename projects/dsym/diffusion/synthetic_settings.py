@@ -1,0 +1,103 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, List, Mapping, NamedTuple, Sequence, Union
+
+from mmengine.dataset import BaseDataset
+
+VERSION = 1  # of what is painted from the same settings
+
+
+class LabelledSet(NamedTuple):
+    """What painting needs of a data set; goes to other processes.
+
+    Attributes:
+        metainfo (dict): With ``classes``.
+        infos (list[dict]): Data infos.
+    """
+
+    metainfo: dict
+    infos: List[dict]
+
+    def get_data_info(self, index: int) -> dict:
+        """Data info of an image."""
+        return self.infos[index]
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.infos)
+
+
+def labelled_set(dataset: BaseDataset) -> LabelledSet:
+    """Take out of a data set what painting needs.
+
+    Args:
+        dataset (BaseDataset): Labelled images.
+
+    Returns:
+        LabelledSet: ``img_path``, ``height``, ``width`` and ``instances`` of
+        each.
+    """
+    keys = ('img_path', 'height', 'width', 'instances')
+    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+    return LabelledSet(
+        dict(classes=list(dataset.metainfo['classes'])),
+        [{key: info[key] for key in keys} for info in infos],
+    )
+
+
+def labels_digest(labelled: LabelledSet) -> str:
+    """Name images and labels: 16 hexadecimal digits."""
+    content = [labelled.metainfo['classes']]
+    for info in labelled.infos:
+        boxes = [
+            [*map(float, x['bbox']), x['bbox_label'], x.get('ignore_flag', 0)]
+            for x in info['instances']
+        ]
+        path = info['img_path']
+        content.append([os.path.basename(path), os.path.getsize(path), boxes])
+    return digest(content)
+
+
+def with_digests(settings: Any) -> Any:
+    """Settings in which files and folders are named by their content.
+
+    Args:
+        settings (Any): Of a config.
+
+    Returns:
+        Any: The same with a digest for each text that is an existing path.
+    """
+    if isinstance(settings, Mapping):
+        return {key: with_digests(x) for key, x in settings.items()}
+    if isinstance(settings, (list, tuple)):
+        return [with_digests(x) for x in settings]
+    if isinstance(settings, (str, Path)) and os.path.exists(settings):
+        return file_digest(settings)
+    return settings
+
+
+def file_digest(path: Union[str, Path]) -> str:
+    """Name the content of a file, or of all files of a folder.
+
+    Args:
+        path (str or Path): The file or folder.
+
+    Returns:
+        str: 16 hexadecimal digits.
+    """
+    path = Path(path)
+    found = hashlib.blake2b(digest_size=8)
+    files = [path] if path.is_file() else sorted(path.rglob('*'))
+    for file in files:
+        if file.is_file():
+            found.update(file.relative_to(path).as_posix().encode())
+            found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def digest(content: Sequence) -> str:
+    """Name what JSON can hold: 16 hexadecimal digits."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

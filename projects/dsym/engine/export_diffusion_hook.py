@@ -1,0 +1,54 @@
+from pathlib import Path
+from typing import Optional
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..diffusion import ConditionalDiffusion, save_diffusion
+from ..errors import InputError
+from .unwrapped import unwrapped_model
+
+
+@HOOKS.register_module()
+class ExportDiffusionHook(Hook):
+    """Write a ``ConditionalDiffusion`` beside every checkpoint of it.
+
+    ``WORK_DIR/diffusion/`` is a folder whose ``unet`` and ``scheduler``
+    diffusers loads, and that :class:`DiffusionPainter` takes as ``model``.
+    It has the weights that the checkpoint has: the average, with an
+    ``EMAHook``.
+
+    Args:
+        out_dir (str, optional): Another folder. Defaults to None.
+        half (bool): Save float16, half the size. Defaults to True.
+    """
+
+    priority = 'LOW'  # after EMAHook has put the average in
+
+    def __init__(
+        self, out_dir: Optional[str] = None, half: bool = True
+    ) -> None:
+        self.out_dir = out_dir
+        self.half = half
+
+    @master_only
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Write the folder."""
+        model = unwrapped_model(runner)
+        if not isinstance(model, ConditionalDiffusion):
+            raise InputError(
+                f'ExportDiffusionHook: {type(model).__name__} is no '
+                'ConditionalDiffusion: take the hook out of custom_hooks'
+            )
+        dataset = runner.train_dataloader.dataset
+        save_diffusion(
+            model,
+            Path(self.out_dir or Path(runner.work_dir) / 'diffusion'),
+            dataset.metainfo['classes'],
+            dataset.context,
+            dataset.min_side,
+            self.half,
+            checkpoint['state_dict'],
+        )
