@@ -7,6 +7,7 @@ import torch
 from mmengine.dataset import BaseDataset
 
 from dsym.datasets import DefectWindowDataset
+from dsym.datasets.defect_windows import free_box
 
 
 class Boxes(BaseDataset):
@@ -70,3 +71,61 @@ def test_boxes__are_where_the_defects_are(boxes, seed):
         # another defect may be in the window with less than half of it
         if len(window['boxes']) == 2 or label == 0:
             assert outside.max() < -0.99
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_clean__a_box_without_a_defect_alone(boxes, seed):
+    np.random.seed(seed)
+    windows = DefectWindowDataset(boxes, size=80, clean=1.0)
+    sides = {(40, 40)}, {(40, 20), (20, 50)}
+    for i in range(len(windows)):
+        window = windows[i]
+        assert window['labels'].tolist() == [
+            len(boxes.metainfo['classes']) + 1
+        ]
+        assert window['boxes'].shape == (1, 4)
+        x1, y1, x2, y2 = (window['boxes'][0] * 80).tolist()
+        inside = window['inputs'][0][
+            int(np.ceil(y1)) : int(y2), int(np.ceil(x1)) : int(x2)
+        ]
+        assert inside.max() == -1
+        # of a true box's shape
+        ratio = (x2 - x1) / (y2 - y1)
+        known = [w / h for w, h in sides[windows.places[i][0]]]
+        assert min(abs(ratio / x - 1) for x in known) < 1e-3
+
+
+def test_clean__its_share_of_items(boxes):
+    np.random.seed(0)
+    windows = DefectWindowDataset(boxes, size=16, repeat=100, clean=0.25)
+    labels = [int(x['labels'][0]) for x in windows]
+    # 400 draws: the standard deviation is 8.7
+    assert 70 <= labels.count(3) <= 130
+    assert {*labels} == {0, 1, 3}
+
+
+def test_free_box__none_where_there_is_no_room():
+    rng = np.random.default_rng(0)
+    whole = np.array([[0, 0, 64, 48]], np.float32)
+    assert free_box((48, 64), whole, rng) is None
+    # 7 px of 8 that a box has at least
+    small = np.array([[0, 0, 7, 7]], np.float32)
+    assert free_box((48, 64), small, rng) is None
+    for _ in range(20):
+        x1, y1, x2, y2 = free_box((48, 64), whole / 2, rng)
+        assert 8 <= y2 - y1 <= 24 and 8 <= x2 - x1 <= 32
+        assert 0 <= x1 and 0 <= y1 and x2 <= 64 and y2 <= 48
+        assert x1 >= 32 or y1 >= 24
+
+
+def test_min_side__least_side_of_a_window(boxes):
+    """At min_side 128, the image's height, a window keeps the px it has."""
+    np.random.seed(0)
+    windows = DefectWindowDataset(
+        boxes, size=128, min_side=128, context=(1, 1)
+    )
+    box = windows[0]['boxes'][0] * 128
+    assert (box[2:] - box[:2]).tolist() == [40, 40]
+    windows.min_side = 1
+    # now a window is as large as the box
+    assert windows[0]['boxes'][0].tolist() == [0, 0, 1, 1]

@@ -75,3 +75,17 @@ def test_pad_conditions__an_image_without_boxes_is_nothing():
     assert labels.tolist() == [[1, 3], [6, 6]]
     assert boxes[1, 0].tolist() == [0, 0, 1, 1]
     assert present.tolist() == [[True, True], [True, False]]
+
+
+def test_labels__nothing_and_clean_have_embeddings_of_their_own(encoder):
+    assert (encoder.nothing, encoder.clean) == (6, 7)
+    assert encoder.embedding.num_embeddings == 6 + 2
+    boxes = torch.tensor([[[0.1, 0.2, 0.5, 0.8]]])
+    one = torch.ones(1, 1, dtype=torch.bool)
+    tokens = [encoder(torch.tensor([[x]]), boxes, one) for x in range(8)]
+    weights = encoder.embedding.weight
+    # e_cls is the one part that the label is in
+    for i in range(8):
+        torch.testing.assert_close(
+            (tokens[i] - tokens[0])[0, 0], weights[i] - weights[0]
+        )

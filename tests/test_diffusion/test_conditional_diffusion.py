@@ -1,26 +1,12 @@
 import pytest
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from tiny_diffusion import ENCODER, UNET
+from tiny_diffusion import tiny_diffusion as build
+from torch.nn import functional as F
 
 from dsym.diffusion import ConditionalDiffusion
 from dsym.diffusion.conditional_diffusion import union_mask
 from dsym.errors import InputError
-
-UNET = dict(
-    sample_size=16,
-    block_out_channels=(8, 16),
-    layers_per_block=1,
-    down_block_types=('DownBlock2D', 'CrossAttnDownBlock2D'),
-    up_block_types=('CrossAttnUpBlock2D', 'UpBlock2D'),
-    attention_head_dim=4,
-    norm_num_groups=4,
-)
-ENCODER = dict(type='DefectConditionEncoder', num_classes=6, dims=16)
-
-
-def build(**options):
-    torch.manual_seed(0)
-    return ConditionalDiffusion(UNET, ENCODER, **options)
 
 
 @pytest.fixture(scope='module')
@@ -73,17 +59,16 @@ def test_loss__is_eq_14(model, batch):
 
 
 def test_paint__is_ddim_by_eq_15(model, batch):
+    noise = torch.randn(batch['inputs'].shape)
     painted = model.paint(
         batch['inputs'],
         batch['labels'],
         batch['boxes'],
         num_steps=4,
         guidance=1.0,
-        generator=torch.Generator().manual_seed(0),
+        noise=noise,
     )
-    x = torch.randn(
-        batch['inputs'].shape, generator=torch.Generator().manual_seed(0)
-    )
+    x = noise
     mask = union_mask(batch['boxes'], 16)
     around = batch['inputs'] * (1 - mask)
     tokens = model.encode(batch['labels'], batch['boxes'])
@@ -160,24 +145,71 @@ def test_it_learns(batch):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_save_pretrained__loads_in_diffusers_and_here(model, batch, tmp_path):
-    model.save_pretrained(tmp_path)
-    unet = UNet2DConditionModel.from_pretrained(tmp_path / 'unet')
-    DDIMScheduler.from_pretrained(tmp_path / 'scheduler')
-    for key, value in model.unet.state_dict().items():
-        assert torch.equal(value, unet.state_dict()[key])
-    again = ConditionalDiffusion.from_pretrained(tmp_path)
-    seeds = [torch.Generator().manual_seed(0) for _ in range(2)]
-    first, second = (
-        x.paint(**rename(batch), num_steps=2, generator=seed)
-        for x, seed in zip((model, again), seeds)
+def test_paint__noise_is_drawn_if_none_is_given(model, batch):
+    torch.manual_seed(5)
+    drawn = model.paint(**rename(batch), num_steps=2)
+    torch.manual_seed(5)
+    noise = torch.randn(batch['inputs'].shape)
+    given = model.paint(**rename(batch), num_steps=2, noise=noise)
+    assert torch.equal(drawn, given)
+
+
+def test_guidance__moves_away_from_what_is_said_of_nothing(model, batch):
+    """Two steps by hand, with eps = eps_0 + w (eps_c - eps_0)."""
+    windows, boxes = batch['inputs'], batch['boxes']
+    x = torch.randn(windows.shape)
+    painted = model.paint(
+        **rename(batch), num_steps=2, guidance=3.0, noise=x.clone()
     )
-    assert torch.equal(first, second)
+    mask = union_mask(boxes, 16)
+    around = windows * (1 - mask)
+    nothing = [torch.zeros(0).long()] * 2, [torch.zeros(0, 4)] * 2
+    alphas = model.scheduler.alphas_cumprod
+    with torch.no_grad():
+        tokens = model.encode(batch['labels'], boxes), model.encode(*nothing)
+        for t, before in ((500, alphas[0]), (0, torch.ones(()))):
+            with_it, without = (
+                model.predict(x, torch.tensor(t), around, mask, y)
+                for y in tokens
+            )
+            eps = without + 3 * (with_it - without)
+            a = alphas[t]
+            x0 = ((x - (1 - a).sqrt() * eps) / a.sqrt()).clamp(-1, 1)
+            x = before.sqrt() * x0 + (1 - before).sqrt() * eps
+    inside = mask.bool()
+    torch.testing.assert_close(
+        painted[inside], x.clamp(-1, 1)[inside], atol=1e-4, rtol=1e-4
+    )
 
 
-def test_no_model_in_a_folder(tmp_path):
-    with pytest.raises(InputError, match=r'condition_encoder/config\.json'):
-        ConditionalDiffusion.from_pretrained(tmp_path)
+def test_patch__unet_sees_a_patch_as_channels_of_one_place(batch):
+    model = build(patch=2, drop_condition=0.0).eval()
+    assert model.size == 32
+    config = model.unet.config
+    # noisy, surroundings and mask of 2 x 2 px; the noise of as many
+    assert (config.in_channels, config.out_channels) == (12, 4)
+    seen = []
+    model.unet.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = F.interpolate(batch['inputs'], 32)
+    mask = union_mask(batch['boxes'], 32)
+    tokens = model.encode(batch['labels'], batch['boxes'])
+    with torch.no_grad():
+        said = model.predict(x, torch.tensor(3), 0.5 * x, mask, tokens)
+    assert seen[0].shape == (2, 12, 16, 16) and said.shape == x.shape
+    for channel, whole in enumerate((x, 0.5 * x, mask)):
+        for dy in (0, 1):
+            for dx in (0, 1):
+                place = seen[0][:, 4 * channel + 2 * dy + dx]
+                assert torch.equal(place, whole[:, 0, dy::2, dx::2])
+
+
+def test_patch__paint_leaves_what_is_outside(batch):
+    model = build(patch=2).eval()
+    batch['inputs'] = torch.rand(2, 1, 32, 32) * 2 - 1
+    painted = model.paint(**rename(batch), num_steps=2)
+    outside = union_mask(batch['boxes'], 32) == 0
+    assert torch.equal(painted[outside], batch['inputs'][outside])
+    assert not torch.equal(painted[~outside], batch['inputs'][~outside])
 
 
 def test_unknown_block_of_the_unet():

@@ -7,6 +7,7 @@ from dsym.diffusion.windows import (
     feathered,
     paste,
     place_window,
+    real_instances,
 )
 
 SHAPE = 120, 200
@@ -71,3 +72,16 @@ def test_paste__gives_an_unpainted_window_back(image):
     window = cut_window(image, left, top, side, side)
     box = (left, top, left + side, top + side)
     assert np.array_equal(paste(image, window, [box]), image)
+
+
+@pytest.mark.parametrize('least', [10, 80])
+def test_place_window__of_a_least_side(least):
+    _, _, side = place_window((50, 40, 70, 50), SHAPE, 1.5, min_side=least)
+    assert side == max(30, least)
+
+
+def test_real_instances__without_those_to_ignore():
+    first, second = dict(bbox=[0, 0, 1, 1], ignore_flag=0), dict(bbox=[])
+    ignored = dict(bbox=[0, 0, 9, 9], ignore_flag=1)
+    info = dict(instances=[first, ignored, second])
+    assert real_instances(info) == [first, second]

@@ -1,0 +1,153 @@
+"""DefectLayout: where what is painted, against the labelled set's counts."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_diffusion import DEFECTS, HEIGHT, WIDTH, write_steel
+
+from dsym.diffusion.layout import DefectLayout, grown, overlap
+from dsym.errors import InputError
+
+DRAWS = 400
+
+
+@pytest.fixture(scope='module')
+def labelled(tmp_path_factory):
+    """Class 0 is shown by images 0, 2, 3; class 1 by images 1, 3."""
+    return write_steel(tmp_path_factory.mktemp('steel'))
+
+
+def plans(labelled, count=DRAWS, **options):
+    layout = DefectLayout(labelled, **options)
+    return [layout.draw(np.random.default_rng([7, i])) for i in range(count)]
+
+
+def true_sides(label):
+    return np.array(
+        [
+            (x2 - x1, y2 - y1)
+            for of_image in DEFECTS
+            for mine, (x1, y1, x2, y2) in of_image
+            if mine == label
+        ]
+    )
+
+
+@pytest.mark.parametrize('spread', [1.0, 1.25])
+def test_boxes__in_the_image_and_as_large_as_the_classes(labelled, spread):
+    for plan in plans(labelled, spread=spread):
+        assert plan.shape == (HEIGHT, WIDTH)
+        assert 1 <= len(plan.boxes) == len(plan.labels) <= 3
+        assert len({*plan.labels}) == 1
+        assert (plan.boxes >= 0).all()
+        assert (plan.boxes[:, 2:] <= (WIDTH, HEIGHT)).all()
+        known = true_sides(plan.labels[0])
+        for x1, y1, x2, y2 in plan.boxes:
+            factors = np.array([x2 - x1, y2 - y1]) / known
+            near = (factors < spread + 1e-4) & (factors > 1 / spread - 1e-4)
+            assert near.all(1).any()
+
+
+def test_boxes__cover_each_other_by_the_share_allowed(labelled):
+    seen = []
+    for plan in plans(labelled, max_overlap=0.3):
+        seen += [
+            overlap(a, b)
+            for i, a in enumerate(plan.boxes)
+            for b in plan.boxes[:i]
+        ]
+    assert 0.1 < max(seen) <= 0.3  # with 0.1, it is used as far as it goes
+
+
+def test_overlap__share_of_the_smaller_box():
+    large, small = np.array([0.0, 0, 10, 10]), np.array([8.0, 8, 12, 10])
+    assert overlap(large, small) == overlap(small, large) == 4 / 8
+    assert overlap(small, np.array([12.0, 0, 20, 20])) == 0
+
+
+@pytest.mark.parametrize('balance, share', [(False, 3 / 5), (True, 1 / 2)])
+def test_classes__as_often_as_images_show_them(labelled, balance, share):
+    counts = Counter(
+        int(x.labels[0]) for x in plans(labelled, balance=balance)
+    )
+    # four standard deviations of a share
+    margin = 4 * (share * (1 - share) / DRAWS) ** 0.5
+    assert counts[0] / DRAWS == pytest.approx(share, abs=margin)
+    assert counts[0] + counts[1] == DRAWS
+
+
+def test_background__shows_the_class(labelled):
+    for plan in plans(labelled):
+        of_image = DEFECTS[int(Path(plan.path).stem)]
+        assert plan.labels[0] in {label for label, _ in of_image}
+
+
+def test_number__as_the_images_of_the_class(labelled):
+    """Image 0 shows two dark spots, images 2 and 3 one; of lines all one."""
+    counts = Counter(
+        (int(x.labels[0]), len(x.boxes))
+        for x in plans(labelled, max_overlap=1.0)
+    )
+    assert {*counts} == {(0, 1), (0, 2), (1, 1)}
+    dark = counts[0, 1] + counts[0, 2]
+    assert counts[0, 2] / dark == pytest.approx(1 / 3, abs=0.13)
+    most = plans(labelled, max_boxes=1)
+    assert {len(x.boxes) for x in most} == {1}
+
+
+def test_clean__true_boxes_are_erased(labelled):
+    for plan in plans(labelled, 40):
+        truth = [box for _, box in DEFECTS[int(Path(plan.path).stem)]]
+        assert np.array_equal(plan.erased, grown(np.array(truth, np.float32)))
+        assert plan.kept.shape == (0, 4) and len(plan.kept_labels) == 0
+
+
+def test_keep__true_boxes_stay_and_are_not_covered(labelled):
+    for plan in plans(labelled, 100, background='keep'):
+        true_labels, truth = zip(*DEFECTS[int(Path(plan.path).stem)])
+        assert len(plan.erased) == 0
+        assert plan.kept.tolist() == [[*x] for x in truth]
+        assert plan.kept_labels.tolist() == [*true_labels]
+        for a in plan.boxes:
+            assert all(overlap(a, b) <= 0.1 for b in plan.kept)
+
+
+def test_grown__by_the_feather_of_the_shorter_side():
+    boxes = np.array([[10.0, 20, 50, 60], [0, 0, 4, 30]])
+    # 15% of 40 px; of 4 px, 1 px at least
+    assert grown(boxes).tolist() == [[4, 14, 56, 66], [-1, -1, 5, 31]]
+
+
+def test_draw__a_seed_gives_the_same(labelled):
+    first, second = plans(labelled, 3), plans(labelled, 3)
+    for a, b in zip(first, second):
+        assert a.path == b.path and np.array_equal(a.boxes, b.boxes)
+    assert not np.array_equal(first[0].boxes, first[1].boxes)
+
+
+def test_ignored_boxes__are_no_truth(tmp_path):
+    labelled = write_steel(tmp_path)
+    for info in labelled.infos[1::2]:
+        info['instances'][0]['ignore_flag'] = 1
+    assert {int(x.labels[0]) for x in plans(labelled, 40)} == {0}
+
+
+def test_unknown_background__is_refused(labelled):
+    with pytest.raises(InputError, match=r"background='white'.*clean, keep"):
+        DefectLayout(labelled, background='white')
+
+
+def test_no_box__is_refused(tmp_path):
+    with pytest.raises(InputError, match='no image has a box'):
+        DefectLayout(write_steel(tmp_path, [[], []]))
+
+
+@pytest.mark.parametrize(
+    'options', [dict(background='keep'), dict(max_boxes=0)]
+)
+def test_no_room__is_refused(tmp_path, options):
+    whole = [[(0, (0, 0, WIDTH, HEIGHT))]]
+    with pytest.raises(InputError, match='no room'):
+        plans(write_steel(tmp_path, whole), 1, **options)
