@@ -8,6 +8,7 @@ from .windows import FEATHER, real_instances
 
 BACKGROUNDS = ('clean', 'keep')
 TRIES = 30  # to find a place for a box
+IMAGES = 1000  # to find one with room for a box
 MIN_SIDE = 4.0  # px of a drawn box
 
 
@@ -112,8 +113,11 @@ class DefectLayout:
 
         Returns:
             Plan: With one box to paint at least.
+
+        Raises:
+            InputError: If there is no room for one.
         """
-        while True:
+        for _ in range(IMAGES):
             label = int(rng.choice(len(self.shares), p=self.shares))
             images = self.images[label]
             path, shape, truth, labels = images[rng.integers(len(images))]
@@ -130,6 +134,12 @@ class DefectLayout:
                     boxes.append(box)
             if boxes:
                 break
+        else:
+            raise InputError(
+                f'layout: there is no room for a box: background='
+                f'{self.background!r}, max_boxes={self.max_boxes}: give '
+                "'clean', and 1 box or more"
+            )
         return Plan(
             path,
             shape,

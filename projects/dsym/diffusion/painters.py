@@ -96,6 +96,11 @@ class DiffusionPainter:
 
         settings = diffusion_settings(model)
         check_classes(classes, settings['classes'])
+        if not 0 < strength <= 1:
+            raise InputError(
+                f'DiffusionPainter: strength={strength}: give one over 0, of '
+                '1 at most'
+            )
         if strength < 1 and examples is None:
             raise InputError(
                 f'DiffusionPainter: strength={strength} needs examples of '

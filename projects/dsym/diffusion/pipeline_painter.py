@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ class PipelinePainter:
     Args:
         model (str): A folder of a pipeline, or its name on the hub.
         classes (Sequence[str]): Of the data set.
-        prompt (str): With ``{defect_type}``, or a dict of one by class name.
-            Defaults to one about steel.
+        prompt (str or dict[str, str]): With ``{defect_type}``, or a dict of
+            one by class name. Defaults to one about steel.
         clean_prompt (str): For boxes painted without a defect.
         words (dict, optional): What classes are called in the prompt.
             Defaults to None: as in the data set, without hyphens.
@@ -45,7 +45,7 @@ class PipelinePainter:
         self,
         model: str,
         classes: Sequence[str],
-        prompt: str = PROMPT,
+        prompt: Union[str, Dict[str, str]] = PROMPT,
         clean_prompt: str = CLEAN_PROMPT,
         words: Optional[Dict[str, str]] = None,
         channels: int = 1,
@@ -69,7 +69,17 @@ class PipelinePainter:
                 f'give some of {", ".join(classes)}'
             )
         named = [words.get(x, x.replace('-', ' ')) for x in classes]
-        self.prompts = [prompt.format(defect_type=x) for x in named]
+        if isinstance(prompt, str):
+            prompt = dict.fromkeys(classes, prompt)
+        missing = [x for x in classes if x not in prompt]
+        if missing:
+            raise InputError(
+                f'painter.prompt has none for {", ".join(missing)}: give one '
+                'for each class'
+            )
+        self.prompts = [
+            prompt[x].format(defect_type=y) for x, y in zip(classes, named)
+        ]
         self.clean_prompt = clean_prompt
         self.channels = channels
         self.size = size

@@ -13,6 +13,7 @@ from .conditional_diffusion import ConditionalDiffusion
 
 SETTINGS = 'dsym_diffusion.json'
 ENCODER_WEIGHTS = 'condition_encoder.safetensors'
+KEYS = ('condition_encoder', 'patch', 'classes', 'context', 'min_side')
 
 
 def save_diffusion(
@@ -86,11 +87,15 @@ def diffusion_settings(folder: Union[str, Path]) -> dict:
             'give the folder that ExportDiffusionHook wrote'
         )
     try:
-        return json.loads(file.read_text())
+        settings = json.loads(file.read_text())
+        missing = {*KEYS} - {*settings}
+        if missing:
+            raise ValueError(f'no {", ".join(sorted(missing))}')
     except ValueError as error:
         raise InputError(
             f'{file} is damaged ({error}): train the model again'
         ) from None
+    return settings
 
 
 def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
@@ -111,21 +116,24 @@ def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
     settings = diffusion_settings(folder)
     model = ConditionalDiffusion.__new__(ConditionalDiffusion)
     BaseModel.__init__(model)
+    part = folder  # which diffusers' own messages go into
     try:
         model.unet = UNet2DConditionModel.from_pretrained(
             folder / 'unet',
             torch_dtype=torch.float32,
             low_cpu_mem_usage=False,  # the other way needs accelerate
+            local_files_only=True,  # no hub is asked for what is missing
         )
-        model.scheduler = DDPMScheduler.from_pretrained(folder / 'scheduler')
+        model.scheduler = DDPMScheduler.from_pretrained(
+            folder / 'scheduler', local_files_only=True
+        )
+        part = folder / ENCODER_WEIGHTS
         model.condition_encoder = MODELS.build(settings['condition_encoder'])
-        model.condition_encoder.load_state_dict(
-            load_file(folder / ENCODER_WEIGHTS)
-        )
+        model.condition_encoder.load_state_dict(load_file(part))
         model.patch = settings['patch']
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise InputError(
-            f'{folder} cannot be loaded ({" ".join(str(e).split())[:200]}): '
+            f'{part} cannot be loaded ({" ".join(str(e).split())[:200]}): '
             'restore it, or train the model again'
         ) from e
     model.image_channels = model.unet.config.out_channels // model.patch**2
