@@ -5,6 +5,7 @@ r"""Time our parts against their peers, in one run, in alternation.
     python tools/benchmark.py head
     python tools/benchmark.py semi
     python tools/benchmark.py clip
+    python tools/benchmark.py diffusion
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
@@ -16,8 +17,9 @@ against the same one without. ``semi``: a semi-supervised step against the sum
 of its parts, and its memory against a supervised step of as many images.
 ``clip``: that step with and without the filter of ``CLIPFilterHook``; boxes
 scored by pooling cached features and by crops; images scored from the cache
-and one after the other. The figures are ratios: the median over the rounds
-with its quartiles.
+and one after the other. ``diffusion``: windows painted by our painter against
+the plain loop of diffusers with the same UNet and steps. The figures are
+ratios: the median over the rounds with its quartiles.
 """
 
 import argparse
@@ -35,6 +37,7 @@ from benchmarks.detectors import (
     TrainOfficial,
     TrainToolbox,
 )
+from benchmarks.diffusion import Paint, PaintPlainly
 from benchmarks.scans import Copy, Exponentials, Operator, Scan, Shape
 from benchmarks.semi import PARTS, SemiStep
 from mmengine.config import Config
@@ -284,8 +287,31 @@ def clip(args: argparse.Namespace) -> Results:
     )
 
 
+def diffusion(args: argparse.Namespace) -> Results:
+    """Time painting against diffusers' own loop."""
+    count, num_steps = 16, 20
+    yield (
+        'paint',
+        compare(
+            f'{count} windows of 128 px, {num_steps} steps of DDIM, guided',
+            {
+                'ours': Paint(count, num_steps),
+                'diffusers, one at a time': PaintPlainly(count, num_steps),
+            },
+            count,
+            args,
+            warm=0,
+        ),
+    )
+
+
 BENCHMARKS = dict(
-    detector=detector, scan=scan, head=head, semi=semi, clip=clip
+    detector=detector,
+    scan=scan,
+    head=head,
+    semi=semi,
+    clip=clip,
+    diffusion=diffusion,
 )
 
 

@@ -11,7 +11,7 @@ model = dict(
                           'CrossAttnDownBlock2D'),
         up_block_types=('CrossAttnUpBlock2D', 'CrossAttnUpBlock2D',
                         'UpBlock2D'),
-        attention_head_dim=8,
+        attention_head_dim=4,  # heads, whatever its name
         norm_num_groups=8),
     condition_encoder=dict(
         type='DefectConditionEncoder', num_classes=6, dims=128),

@@ -1,12 +1,15 @@
 from pathlib import Path
 from typing import Optional, Union
 
+import numpy as np
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset
 from mmengine.registry import DATASETS
 
 from ..diffusion.synthetic_set import Recipe, ensure_synthetic
 from ..diffusion.synthetic_settings import labelled_set
 from ..errors import InputError
+from .issues import DatasetError
 from .verified_coco import VerifiedCocoDataset
 
 
@@ -59,6 +62,16 @@ class DiffusionAugment(ConcatDataset):
                 f'DiffusionAugment: ratio={ratio}: give 0 or more synthetic '
                 'images for one real image'
             )
+        for name, part in (
+            ('painter', painter),
+            ('layout', layout or {}),
+            ('gate', gate or {}),
+        ):
+            if not isinstance(part, dict):
+                raise InputError(
+                    f'DiffusionAugment: {name}={part!r} is no dict: write '
+                    f'{name}=dict(...)'
+                )
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
         dataset.full_init()
@@ -101,8 +114,43 @@ class DiffusionAugment(ConcatDataset):
         Returns:
             dict: What the pipeline makes of it.
         """
-        info = self.get_data_info(idx)
         # as in BaseDataset, but of all images; mosaics draw from them
-        info['sample_idx'] = idx
-        info['dataset'] = self
-        return self.pipeline(info)
+        tries = self.datasets[0].max_refetch + 1
+        for _ in range(tries):
+            info = self.get_data_info(idx)
+            info['sample_idx'] = idx
+            info['dataset'] = self
+            data = self.pipeline(info)
+            if data is not None:
+                return data
+            idx = np.random.randint(len(self))
+        raise DatasetError(
+            f'DiffusionAugment: the pipeline leaves nothing of {tries} '
+            'images: correct it'
+        )
+
+
+def find_augment(config: Config) -> dict:
+    """The settings of a config's first ``DiffusionAugment``.
+
+    Args:
+        config (Config): Its training loaders are searched.
+
+    Returns:
+        dict: They can be changed.
+
+    Raises:
+        InputError: If there is none.
+    """
+    nodes = [config.get('train_dataloader'), config.get('train_cfg')]
+    while nodes:
+        node = nodes.pop(0)
+        if isinstance(node, dict):
+            if node.get('type') == 'DiffusionAugment':
+                return node
+            node = list(node.values())
+        nodes += node if isinstance(node, list) else []
+    raise InputError(
+        f'{config.filename} has no DiffusionAugment in train_dataloader or '
+        'train_cfg: wrap its data set in one (docs/diffusion.md)'
+    )

@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import mmcv
+import numpy as np
 from mmengine.dist import is_main_process
 from PIL import Image
 from tqdm import tqdm
@@ -44,7 +45,7 @@ class ImageCheck(NamedTuple):
     error: str = ''
 
 
-def check_image(path: str) -> ImageCheck:
+def decode_image(path: str) -> Tuple[Optional[np.ndarray], str]:
     """Decode one image completely.
 
     Pillow decides whether the file is complete, OpenCV (through mmcv, as
@@ -54,21 +55,35 @@ def check_image(path: str) -> ImageCheck:
         path (str): Image file.
 
     Returns:
-        ImageCheck: Its size and hash, or the reason why it is unreadable.
+        tuple[np.ndarray or None, str]: Pixels ``(H, W, 3)``, uint8 in BGR, or
+        the reason why it is unreadable.
     """
     try:
         with open(path, 'rb') as file:
             content = file.read()
         if not content:
-            return ImageCheck(error='file is empty')
+            return None, 'file is empty'
         with Image.open(BytesIO(content)) as image:
             image.load()
     # Pillow's decoders raise whatever their format's parser stumbles over.
     except Exception as error:
-        return ImageCheck(error=f'{type(error).__name__}: {error}')
+        return None, f'{type(error).__name__}: {error}'
     pixels = mmcv.imfrombytes(content)
+    return pixels, '' if pixels is not None else 'OpenCV cannot decode it'
+
+
+def check_image(path: str) -> ImageCheck:
+    """Decode one image and hash its pixels.
+
+    Args:
+        path (str): Image file.
+
+    Returns:
+        ImageCheck: Its size and hash, or the reason why it is unreadable.
+    """
+    pixels, error = decode_image(path)
     if pixels is None:
-        return ImageCheck(error='OpenCV cannot decode it')
+        return ImageCheck(error=error)
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
     digest.update(pixels.tobytes())
     return ImageCheck(pixels.shape[1], pixels.shape[0], digest.hexdigest())

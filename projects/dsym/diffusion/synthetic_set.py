@@ -13,6 +13,7 @@ A chunk's images are written before its JSON: what a killed run left without
 one is made anew. A larger number goes on from a smaller one's chunks.
 """
 
+import functools
 import json
 import os
 from collections import Counter
@@ -183,20 +184,25 @@ def write_image(path: Path, image: np.ndarray) -> None:
     temporary.replace(path)
 
 
-_workshop: Optional[Workshop] = None
+_order: tuple = ()  # of a worker's workshop
 
 
-def _start(
-    recipe: Recipe, labelled: LabelledSet, folder: Path, threads: int
-) -> None:
-    global _workshop
+@functools.cache
+def _workshop() -> Workshop:
+    """The workshop of this process."""
+    return Workshop(*_order)
+
+
+def _start(threads: int, *order) -> None:
+    global _order
     start_worker()
     torch.set_num_threads(threads)
-    _workshop = Workshop(recipe, labelled, folder)
+    _order = order
 
 
 def _make(chunk: int) -> List[dict]:
-    return _workshop.make_chunk(chunk)
+    # not when the process starts: an error there would not reach the parent
+    return _workshop().make_chunk(chunk)
 
 
 def chunks(
@@ -237,7 +243,7 @@ def chunks(
         workers,
         mp_context=get_context('spawn'),
         initializer=_start,
-        initargs=(recipe, labelled, folder, max(1, usable_cores() // workers)),
+        initargs=(max(1, usable_cores() // workers), recipe, labelled, folder),
     ) as pool:
         try:
             waiting = [pool.submit(_make, x) for x in rest[: workers + 1]]

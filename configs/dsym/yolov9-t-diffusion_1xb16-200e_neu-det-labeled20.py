@@ -1,0 +1,30 @@
+"""YOLOv9-t on 20% of NEU-DET's labels and as many synthetic images.
+
+DSYM_PAINTER is the folder that training configs/diffusion/ left, DSYM_DETECTOR
+a checkpoint of yolov9-t_1xb16-200e_neu-det-labeled20.py, DSYM_CLIP the folder
+that training configs/clip/ left.
+
+NEU_DET_ROOT=... python tools/generate_defects.py \
+    configs/dsym/yolov9-t-diffusion_1xb16-200e_neu-det-labeled20.py
+NEU_DET_ROOT=... python tools/train.py \
+    configs/dsym/yolov9-t-diffusion_1xb16-200e_neu-det-labeled20.py
+"""
+_base_ = '../yolov9/yolov9-t_1xb16-200e_neu-det-labeled20.py'
+
+train_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='DiffusionAugment',
+        dataset=_base_.train_dataloader.dataset,
+        ratio=1.0,
+        painter=dict(
+            type='DiffusionPainter',
+            model='{{$DSYM_PAINTER:work_dirs/diffusion/diffusion}}',
+            num_steps=20,
+            strength=0.6),
+        gate=dict(
+            detector=dict(
+                config='{{fileDirname}}/../yolov9/yolov9-t_1xb16-200e_neu-det-'
+                'labeled20.py',
+                checkpoint='{{$DSYM_DETECTOR:work_dirs/detector/epoch_200.pth}}'),
+            clip='{{$DSYM_CLIP:work_dirs/clip/clip}}')))
