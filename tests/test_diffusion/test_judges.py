@@ -1,0 +1,163 @@
+"""Judges: matches by hand, correlations of copies, a real detector."""
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.apis import inference_detector, init_detector
+from mmengine.structures import InstanceData
+from tiny_detector import CLASSES, write_detector
+from tiny_diffusion import write_steel
+
+from dsym.diffusion.examples import read_image
+from dsym.diffusion.judges import (
+    CopyJudge,
+    DetectorJudge,
+    best_match,
+    describe,
+)
+from dsym.errors import InputError, MissingFileError
+
+
+def found(bboxes, scores, labels):
+    return InstanceData(
+        bboxes=np.array(bboxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores, np.float32),
+        labels=np.array(labels, int),
+    )
+
+
+BOXES = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], float)
+LABELS = np.array([0, 1])
+
+
+def test_best_match__highest_product_of_the_class():
+    detections = found(
+        [
+            [0, 0, 10, 10],  # of class 1: does not count
+            [0, 0, 10, 5],  # IoU 0.5, score 0.8: 0.4
+            [0, 0, 10, 8],  # IoU 0.8, score 0.4: 0.32
+            [20, 30, 40, 50],  # IoU 200 / 600
+        ],
+        [0.9, 0.8, 0.4, 0.6],
+        [1, 0, 0, 1],
+    )
+    best = best_match(detections, BOXES, LABELS)
+    expected = [[0.5, 0.8], [1 / 3, 0.6]]
+    np.testing.assert_allclose(best, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    'detections',
+    [
+        found([], [], []),
+        found([[50, 50, 60, 60]], [0.9], [0]),  # touches neither
+        found([[0, 0, 10, 10]], [0.9], [2]),  # of no class of theirs
+    ],
+)
+def test_best_match__none_is_zeros(detections):
+    assert best_match(detections, BOXES, LABELS).tolist() == [[0, 0]] * 2
+    none = best_match(detections, BOXES[:0], LABELS[:0])
+    assert none.shape == (0, 2)
+
+
+@pytest.fixture(scope='module')
+def labelled(tmp_path_factory):
+    return write_steel(tmp_path_factory.mktemp('steel'))
+
+
+def pasted(labelled, flips=(), gain=1.0, shift=0.0):
+    """Image 0's first defect, 16 x 16 px, in an image of its own."""
+    part = read_image(labelled.infos[0]['img_path'], 1)[10:26, 8:24]
+    for axis in flips:
+        part = np.flip(part, axis)
+    image = np.full((64, 80, 1), 120.0)
+    image[30:46, 40:56] = gain * part.astype(float) + shift
+    return image, np.array([[40.0, 30, 56, 46]])
+
+
+@pytest.mark.parametrize('flips', [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize('gain, shift', [(1, 0), (2, 7), (0.5, -20)])
+def test_copies__are_found_flipped_and_of_any_contrast(
+    labelled, flips, gain, shift
+):
+    judge = CopyJudge(labelled)
+    image, box = pasted(labelled, flips, gain, shift)
+    assert judge(image, box, np.array([0])) == pytest.approx(1, abs=1e-5)
+    # a copy of a spot is none of a line
+    assert judge(image, box, np.array([1])) < 0.5
+
+
+def test_copies__noise_is_none_and_an_unknown_class_is_0(labelled):
+    judge = CopyJudge(labelled)
+    noise = np.random.default_rng(9).integers(0, 256, (64, 80, 1), np.uint8)
+    boxes = np.array([[0.0, 0, 80, 64], [10, 10, 50, 60], [5, 5, 40, 40]])
+    alike = judge(noise, boxes, np.array([0, 1, 7]))
+    # of 1024 correlations by chance the deviation is 1/32
+    assert (np.abs(alike[:2]) < 0.35).all()
+    assert alike[2] == 0
+
+
+def test_describe__is_numpys_correlation(labelled):
+    """With OpenCV's resizing, which is part of the definition."""
+    image = read_image(labelled.infos[3]['img_path'], 1)
+    boxes = [4, 4, 44, 16], [52.2, 35.8, 70, 56]
+    crops = [image[4:16, 4:44, 0], image[36:56, 52:70, 0]]
+    a, b = (
+        cv2.resize(x.astype(np.float32), (32, 32), interpolation=3).ravel()
+        for x in crops
+    )
+    expected = np.corrcoef(a, b)[0, 1]
+    mine = describe(image, boxes[0]) @ describe(image, boxes[1])
+    assert mine == pytest.approx(expected, abs=1e-5)
+
+
+def test_describe__where_nothing_varies_or_nothing_is(labelled):
+    flat = np.full((20, 20, 1), 100, np.uint8)
+    assert not describe(flat, [2, 2, 12, 12]).any()
+    # less than a pixel, and at the image's edge
+    for box in ([3, 3, 3.2, 3.2], [19.9, 19.9, 20, 20]):
+        assert describe(flat, box).shape == (1024,)
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory):
+    return write_detector(tmp_path_factory.mktemp('detector'))
+
+
+def test_detector__as_mmdets_own_inference(detector, labelled):
+    """Boxes around its own detections have an IoU of 1 and their scores."""
+    paths = [x['img_path'] for x in labelled.infos[:2]]
+    model = init_detector(**detector, device='cpu')
+    pipeline = model.cfg.test_dataloader.dataset.pipeline
+    model.cfg.test_dataloader.dataset.pipeline = [
+        x for x in pipeline if not x['type'].endswith('LoadAnnotations')
+    ]
+    results = [inference_detector(model, x).pred_instances for x in paths]
+    assert all(len(x) >= 5 for x in results)
+    tops = [x[x.scores.argsort(descending=True)[:5]] for x in results]
+    boxes = [x.bboxes.numpy() for x in tops]
+    labels = [x.labels.numpy() for x in tops]
+    judge = DetectorJudge(**detector, classes=CLASSES)
+    answers = judge(paths, boxes, labels)
+    for answer, top in zip(answers, tops):
+        assert answer.shape == (5, 2)
+        np.testing.assert_allclose(answer[:, 0], 1, atol=1e-4)
+        np.testing.assert_allclose(answer[:, 1], top.scores, atol=1e-5)
+    # alone, and beside the best box
+    (alone,) = judge(paths[1:], [boxes[1] + 1000], labels[1:])
+    assert not alone.any()
+
+
+def test_detector__missing_file_is_named(detector, tmp_path):
+    for name in detector:
+        file = str(tmp_path / 'nothing.pth')
+        with pytest.raises(MissingFileError) as error:
+            DetectorJudge(**{**detector, name: file}, classes=CLASSES)
+        assert f'gate.detector.{name}={file}' in str(error.value)
+
+
+def test_detector__of_other_classes_is_refused(detector):
+    with pytest.raises(InputError) as error:
+        DetectorJudge(**detector, classes=('dent', 'rust'))
+    assert 'knows crazing' in str(error.value)
+    assert 'has dent, rust' in str(error.value)

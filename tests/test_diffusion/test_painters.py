@@ -1,0 +1,143 @@
+"""Painters: a tiny model and copies, job by job."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_diffusion import CLASSES, saved_diffusion, write_steel
+
+from dsym.diffusion import CopyPastePainter, DiffusionPainter, load_diffusion
+from dsym.diffusion.examples import DefectExamples
+from dsym.diffusion.painters import CLEAN, Job, as_tensor
+from dsym.errors import InputError, MissingFileError
+
+BOX = np.array([0.25, 0.25, 0.75, 0.5], np.float32)
+INSIDE = np.s_[4:8, 4:12]  # of 16 px
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return saved_diffusion(tmp_path_factory.mktemp('diffusion'))
+
+
+@pytest.fixture(scope='module')
+def examples(tmp_path_factory):
+    return DefectExamples(write_steel(tmp_path_factory.mktemp('steel')))
+
+
+def job(label, seed, size=16):
+    rng = np.random.default_rng(seed)
+    window = rng.integers(0, 256, (size, size, 1), np.uint8)
+    return Job(window, BOX, label, seed)
+
+
+JOBS = [job(0, 5), job(CLEAN, 6), job(1, 7)]
+
+
+def build(model, **options):
+    options = {'num_steps': 2, 'bf16': False, **options}
+    return DiffusionPainter(model, CLASSES, **options)
+
+
+def test_windows__as_the_model_was_trained(model):
+    painter = build(model)
+    assert (painter.size, painter.channels) == (16, 1)
+    assert (painter.context, painter.min_side) == ((1.2, 2.0), 16)
+
+
+def by_hand(model, jobs, labels, draft=None, strength=1.0):
+    """The model's own painting of the jobs."""
+    noise = [
+        torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(x.seed))
+        for x in jobs
+    ]
+    painted = load_diffusion(model).paint(
+        as_tensor([x.window for x in jobs]),
+        [torch.tensor([x]) for x in labels],
+        [torch.from_numpy(x.box)[None] for x in jobs],
+        num_steps=2,
+        guidance=2.0,
+        noise=torch.stack(noise),
+        draft=draft,
+        strength=strength,
+    )
+    return ((painted + 1) * 127.5).permute(0, 2, 3, 1).numpy()
+
+
+def assert_equal_pixels(found, expected):
+    """But for rounding."""
+    assert {x.dtype for x in found} == {np.dtype(np.uint8)}
+    assert np.abs(np.stack(found) - expected).max() < 0.6
+
+
+def test_paint__is_the_models_with_the_jobs_noise(model):
+    # C + 1 is the label of a box without a defect
+    expected = by_hand(model, JOBS, [0, 3, 1])
+    assert_equal_pixels(build(model).paint(JOBS), expected)
+
+
+def test_paint__only_the_box_changes(model):
+    for painted, x in zip(build(model).paint(JOBS), JOBS):
+        outside = np.ones((16, 16), bool)
+        outside[INSIDE] = False
+        assert np.array_equal(painted[outside], x.window[outside])
+        assert not np.array_equal(painted[INSIDE], x.window[INSIDE])
+
+
+def test_paint__same_in_batches_of_any_size(model):
+    whole = build(model).paint(JOBS)
+    for batch_size in (1, 2):
+        parts = build(model, batch_size=batch_size).paint(JOBS)
+        difference = np.stack(parts).astype(int) - np.stack(whole)
+        assert np.abs(difference).max() <= 1
+    assert np.array_equal(whole[0], build(model).paint(JOBS)[0])
+    other = build(model).paint([JOBS[0]._replace(seed=8)])[0]
+    assert not np.array_equal(whole[0], other)
+
+
+def test_strength__drafts_of_defects_but_none_of_clean_boxes(model, examples):
+    painted = build(model, examples=examples, strength=0.5).paint(JOBS)
+    defects = [JOBS[0], JOBS[2]]
+    draft = as_tensor([examples.put_into(*x) for x in defects])
+    expected = by_hand(model, defects, [0, 1], draft, 0.5)
+    assert_equal_pixels([painted[0], painted[2]], expected)
+    assert_equal_pixels([painted[1]], by_hand(model, JOBS[1:2], [3]))
+
+
+def test_bf16__is_near(model):
+    exact, rough = (build(model, bf16=x).paint(JOBS) for x in (False, True))
+    difference = np.stack(exact).astype(int) - np.stack(rough)
+    assert 0 < np.abs(difference).mean() < 3
+
+
+def test_strength_without_examples__is_refused(model):
+    with pytest.raises(InputError, match=r'strength=0\.5 needs examples'):
+        build(model, strength=0.5)
+
+
+@pytest.mark.parametrize('strength', [0.0, -0.5, 1.5])
+def test_strength__out_of_its_range_is_refused(model, examples, strength):
+    with pytest.raises(InputError, match=f'strength={strength}'):
+        build(model, examples=examples, strength=strength)
+
+
+@pytest.mark.parametrize('classes', [CLASSES[::-1], ('dark-spot',)])
+def test_classes__other_than_the_models_are_refused(model, classes):
+    with pytest.raises(InputError) as error:
+        DiffusionPainter(model, classes)
+    assert 'trained for dark-spot, bright-line' in str(error.value)
+    assert f'has {", ".join(classes)}' in str(error.value)
+
+
+def test_missing_folder__is_named(tmp_path):
+    folder = str(tmp_path / 'nothing')
+    with pytest.raises(MissingFileError) as error:
+        DiffusionPainter(folder, CLASSES)
+    assert folder in str(error.value)
+    assert 'ExportDiffusionHook' in str(error.value)
+
+
+def test_copies__are_the_examples(examples):
+    painter = CopyPastePainter(CLASSES, examples, 16, context=[1.0, 2.0])
+    assert painter.context == (1.0, 2.0)
+    for painted, x in zip(painter.paint(JOBS), JOBS):
+        assert np.array_equal(painted, examples.put_into(*x))
