@@ -1,7 +1,7 @@
 """Write any of the package's data sets as COCO json."""
 
 import os.path as osp
-from typing import Dict
+from typing import Dict, Sequence
 
 from mmdet.datasets import BaseDetDataset
 
@@ -16,13 +16,30 @@ def dataset_to_coco(dataset: BaseDetDataset, image_root: str) -> Dict:
             config then gives as ``data_prefix=dict(img=...)``.
 
     Returns:
-        dict: ``images`` (ids from 1, in the data set's order),
+        dict: As :func:`infos_to_coco`.
+    """
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return infos_to_coco(infos, image_root, dataset.metainfo['classes'])
+
+
+def infos_to_coco(
+    infos: Sequence[dict], image_root: str, classes: Sequence[str]
+) -> Dict:
+    """Convert data infos.
+
+    Args:
+        infos (Sequence[dict]): ``img_path``, ``width``, ``height`` and
+            ``instances`` of each image.
+        image_root (str): Folder that ``file_name`` is relative to.
+        classes (Sequence[str]): Names in label order.
+
+    Returns:
+        dict: ``images`` (ids from 1, in the infos' order),
         ``annotations`` (``bbox`` as x, y, width, height in pixels;
         ``iscrowd`` 1 for ignored boxes) and ``categories`` (label + 1).
     """
     images, annotations = [], []
-    for image_id in range(1, len(dataset) + 1):
-        info = dataset.get_data_info(image_id - 1)
+    for image_id, info in enumerate(infos, start=1):
         name = osp.relpath(info['img_path'], image_root)
         images.append(
             {
@@ -45,8 +62,7 @@ def dataset_to_coco(dataset: BaseDetDataset, image_root: str) -> Dict:
                 }
             )
     categories = [
-        {'id': label + 1, 'name': name}
-        for label, name in enumerate(dataset.metainfo['classes'])
+        {'id': label + 1, 'name': name} for label, name in enumerate(classes)
     ]
     return {
         'images': images,

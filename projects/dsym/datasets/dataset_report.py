@@ -2,7 +2,7 @@
 
 import os.path as osp
 from collections import Counter, defaultdict
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from .image_checks import check_images
 from .issues import ISSUE_KINDS, DatasetError, Issue
@@ -43,26 +43,46 @@ def check_dataset(dataset) -> dict:
             ``scan()``, ``classes`` and ``source``.
 
     Returns:
-        dict: ``source``, ``num_images``, ``num_boxes``, ``boxes_per_class``,
-        ``counts`` (findings of each kind), ``num_errors`` and ``issues``
-        (``kind``, ``severity``, ``path``, ``message``), errors first.
+        dict: As :func:`issue_report`.
     """
-    boxes: Counter = Counter()
     data_list: List[dict] = []
+    classes: Sequence[str] = ()
     source = dataset.data_root
     try:
         classes = dataset.classes
         source = dataset.source
         data_list, issues = dataset.scan()
         issues += find_same_pictures(data_list)
-        boxes.update(
-            classes[instance['bbox_label']]
-            for info in data_list
-            for instance in info['instances']
-        )
     except DatasetError as error:
         issues = [Issue('unreadable', source, str(error))]
-    issues.sort(key=lambda issue: SEVERITIES.index(issue.severity))
+    return issue_report(source, classes, data_list, issues)
+
+
+def issue_report(
+    source: str,
+    classes: Sequence[str],
+    data_list: Sequence[dict],
+    issues: Sequence[Issue],
+) -> dict:
+    """Sum up what a scan found.
+
+    Args:
+        source (str): What was read.
+        classes (Sequence[str]): Names in label order.
+        data_list (Sequence[dict]): Data infos of the readable images.
+        issues (Sequence[Issue]): All findings.
+
+    Returns:
+        dict: ``source``, ``num_images``, ``num_boxes``, ``boxes_per_class``,
+        ``counts`` (findings of each kind), ``num_errors`` and ``issues``
+        (``kind``, ``severity``, ``path``, ``message``), errors first.
+    """
+    boxes = Counter(
+        classes[instance['bbox_label']]
+        for info in data_list
+        for instance in info['instances']
+    )
+    issues = sorted(issues, key=lambda x: SEVERITIES.index(x.severity))
     return {
         'source': source,
         'num_images': len(data_list),

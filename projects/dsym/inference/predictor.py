@@ -1,0 +1,188 @@
+"""Detect defects in images that are already decoded."""
+
+from contextlib import nullcontext
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..engine.bf16_optim_wrapper import has_bf16_units
+from ..errors import InputError
+from ..models.dense_heads import YOLOv9Head
+from .model import ModelFiles, load_detector, read_config, set_test_cfg
+from .onnx_backend import OnnxBackend
+
+Backend = Callable[
+    [Sequence[Tensor], Sequence[DetDataSample]], List[InstanceData]
+]
+
+
+class TorchBackend:
+    """A network in PyTorch.
+
+    Args:
+        model (nn.Module): A detector in eval mode.
+        bf16 (bool, optional): Whether to autocast to bfloat16. Defaults to
+            None: where the processor multiplies it in hardware and the head
+            is one of dsym's, which give float32 boxes.
+    """
+
+    def __init__(self, model: nn.Module, bf16: Optional[bool] = None) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device.type
+        if bf16 is None:
+            head = getattr(model, 'bbox_head', None)
+            bf16 = isinstance(head, YOLOv9Head) and has_bf16_units(self.device)
+        self.bf16 = bf16
+
+    @torch.inference_mode()
+    def __call__(
+        self, inputs: Sequence[Tensor], samples: Sequence[DetDataSample]
+    ) -> List[InstanceData]:
+        """Detect in images of one shape.
+
+        Args:
+            inputs (Sequence[Tensor]): Of the pipeline, ``(3, H, W)``.
+            samples (Sequence[DetDataSample]): One an image.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` in original pixels, ``scores``,
+            ``labels``.
+        """
+        context = nullcontext()
+        if self.bf16:
+            context = torch.autocast(self.device, torch.bfloat16)
+        with context:
+            results = self.model.test_step(
+                dict(inputs=list(inputs), data_samples=list(samples))
+            )
+        return [result.pred_instances.cpu() for result in results]
+
+
+class Predictor:
+    """Pipeline, network and threshold.
+
+    Images are put into one batch only with others of their shape: what is
+    found in one does not depend on its neighbours.
+
+    Args:
+        backend (Backend): The network.
+        pipeline (Compose): From ``dict(img=..., img_id=...)`` to ``inputs``
+            and ``data_samples``.
+        classes (Sequence[str]): Names in label order.
+        score_thr (float): Least score of a detection. Defaults to 0.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        pipeline: Compose,
+        classes: Sequence[str],
+        score_thr: float = 0.0,
+    ) -> None:
+        self.backend = backend
+        self.pipeline = pipeline
+        self.classes = tuple(classes)
+        self.score_thr = score_thr
+
+    def __call__(self, images: Sequence[np.ndarray]) -> List[InstanceData]:
+        """Detect.
+
+        Args:
+            images (Sequence[np.ndarray]): ``(H, W, 3)``, uint8 in BGR, of any
+                sizes.
+
+        Returns:
+            list[InstanceData]: ``bboxes`` ``(N, 4)``, xyxy in pixels of these
+            images, ``scores`` and ``labels``; the best first.
+        """
+        packed = [self.pipeline(dict(img=x, img_id=0)) for x in images]
+        by_shape: Dict[Tuple[int, ...], List[int]] = {}
+        for i, item in enumerate(packed):
+            by_shape.setdefault(tuple(item['inputs'].shape), []).append(i)
+        results: Dict[int, InstanceData] = {}
+        for indices in by_shape.values():
+            found = self.backend(
+                [packed[i]['inputs'] for i in indices],
+                [packed[i]['data_samples'] for i in indices],
+            )
+            results.update(zip(indices, map(self.choose, found)))
+        return [results[i] for i in range(len(images))]
+
+    def choose(self, boxes: InstanceData) -> InstanceData:
+        """Keep boxes of enough score, the best first, in plain float32."""
+        boxes = boxes[boxes.scores >= self.score_thr]
+        boxes = boxes[boxes.scores.argsort(descending=True, stable=True)]
+        boxes.bboxes, boxes.scores = boxes.bboxes.float(), boxes.scores.float()
+        boxes.labels = boxes.labels.long()
+        return boxes
+
+
+def image_pipeline(config: Config) -> Compose:
+    """The test pipeline for images that are decoded, without annotations.
+
+    Args:
+        config (Config): With ``test_dataloader``.
+
+    Returns:
+        Compose: The pipeline.
+
+    Raises:
+        InputError: If it does not begin by reading a colour image.
+    """
+    first, *steps = [dict(x) for x in get_test_pipeline_cfg(config)]
+    if (
+        not first['type'].endswith('ImageFromFile')
+        or first.get('color_type', 'color') != 'color'
+    ):
+        raise InputError(
+            f'test_pipeline begins with {first}: let it begin with '
+            "dict(type='LoadImageFromFile'), in colour"
+        )
+    loading = dict(
+        type='mmdet.LoadImageFromNDArray',
+        to_float32=first.get('to_float32', False),
+    )
+    return Compose(
+        [
+            loading,
+            *(x for x in steps if not x['type'].endswith('LoadAnnotations')),
+        ]
+    )
+
+
+def build_predictor(
+    files: ModelFiles,
+    score_thr: float,
+    onnx: Optional[str] = None,
+    test_cfg: Optional[Dict[str, Any]] = None,
+    bf16: Optional[bool] = None,
+) -> Predictor:
+    """Make a predictor of a model's files.
+
+    Args:
+        files (ModelFiles): Of :func:`resolve_model`.
+        score_thr (float): Least score of a detection.
+        onnx (str, optional): What :func:`export_onnx` wrote of these files,
+            to be used in place of PyTorch. Defaults to None.
+        test_cfg (dict, optional): Changes of the model's. Defaults to None.
+        bf16 (bool, optional): As in :class:`TorchBackend`.
+
+    Returns:
+        Predictor: The predictor.
+    """
+    config = read_config(files)
+    set_test_cfg(config, dict(test_cfg or {}, score_thr=score_thr))
+    if onnx:
+        backend = OnnxBackend(onnx, config.model.test_cfg, files.checkpoint)
+        classes = backend.classes
+    else:
+        model, classes = load_detector(files, config)
+        backend = TorchBackend(model, bf16)
+    return Predictor(backend, image_pipeline(config), classes, score_thr)

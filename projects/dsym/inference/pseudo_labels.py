@@ -1,0 +1,269 @@
+"""Choose a detector's boxes as pseudo-labels of a folder."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, TASK_UTILS
+from mmengine.structures import InstanceData
+from torch import nn
+
+from ..clip.adapted import load_scorer
+from ..clip.calibration import calibrate, labelled_samples
+from ..clip.pseudo_label_filter import PseudoLabelFilter
+from ..engine.mean_teacher_loop import boxes_per_image
+from ..errors import InputError
+from .sources import Frame
+from .writers import Writer
+
+PRECISION = 0.8  # what the thresholds of CLIP aim at, as in CLIPFilterHook
+BATCH = 32
+
+
+class Spool(Writer):
+    """Detections of a folder on the disk, a line an image.
+
+    Args:
+        file (Path): The file.
+    """
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.file = file
+        self.images = 0
+        self._stream = open(file, 'w', encoding='utf-8')
+
+    def write(self, frame: Frame, boxes: InstanceData) -> None:
+        """Keep an image's boxes."""
+        self.images += 1
+        entry = dict(
+            name=frame.name,
+            path=str(frame.path),
+            shape=frame.image.shape[:2],
+            bboxes=boxes.bboxes.tolist(),
+            scores=boxes.scores.tolist(),
+            labels=boxes.labels.tolist(),
+        )
+        self._stream.write(json.dumps(entry) + '\n')
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+    def __iter__(self) -> Iterator[Tuple[Dict[str, Any], InstanceData]]:
+        """Read them again: ``name``, ``path``, ``shape``; and boxes."""
+        with open(self.file, encoding='utf-8') as lines:
+            for line in lines:
+                entry = json.loads(line)
+                boxes = InstanceData(
+                    bboxes=torch.tensor(entry.pop('bboxes')).reshape(-1, 4),
+                    scores=torch.tensor(entry.pop('scores')).reshape(-1),
+                    labels=torch.tensor(entry.pop('labels')).long(),
+                )
+                yield entry, boxes
+
+
+def labeled_images(config: Config, why: str) -> BaseDataset:
+    """The labelled images that a detector was trained on.
+
+    Args:
+        config (Config): With ``train_dataloader``.
+        why (str): What needs them, for the error.
+
+    Returns:
+        BaseDataset: The data set.
+
+    Raises:
+        InputError: If the config has none.
+    """
+    if 'train_dataloader' not in config:
+        raise InputError(
+            f'{why} needs labelled images: give a config with train_dataloader'
+        )
+    return DATASETS.build(config.train_dataloader.dataset)
+
+
+def build_selector(
+    settings: Dict[str, Any], spool: Spool, config: Config, num_classes: int
+) -> nn.Module:
+    """Make a selector that knows the whole folder.
+
+    Those whose thresholds follow the latest images get a window of all
+    images, and see every image once before one is selected: the order of the
+    images does not matter.
+
+    Args:
+        settings (dict): Of ``ScoreThreshold``, ``TwoThresholds``,
+            ``ClassThresholds`` or ``MixtureThreshold``.
+        spool (Spool): The detections.
+        config (Config): Its labelled images tell ``ClassThresholds`` how many
+            boxes to expect.
+        num_classes (int): Number of classes.
+
+    Returns:
+        nn.Module: The selector.
+
+    Raises:
+        InputError: If there is no such selector.
+    """
+    settings = dict(settings)
+    kind = settings.get('type', '')
+    images = max(1, spool.images)
+    if kind == 'ClassThresholds':
+        settings.setdefault('window', images)
+    elif kind == 'MixtureThreshold':
+        most = Counter(x for _, y in spool for x in y.labels.tolist())
+        settings.setdefault('num_classes', num_classes)
+        settings.setdefault('capacity', max([1, *most.values()]))
+        settings.setdefault('interval', images)
+    try:
+        selector = TASK_UTILS.build(settings)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f'--selector {settings}: {error.args[0]}; give type=ScoreThreshold'
+            ', TwoThresholds, ClassThresholds or MixtureThreshold'
+        ) from None
+    if kind == 'ClassThresholds' and selector.boxes_per_image is None:
+        labeled = labeled_images(config, f'--selector type={kind}')
+        selector.set_labeled(boxes_per_image(labeled))
+    for _, boxes in spool:
+        selector(boxes)
+    return selector
+
+
+def build_clip_filter(
+    folder: str, config: Config, classes: Sequence[str]
+) -> PseudoLabelFilter:
+    """Make CLIP's filter with thresholds from the labelled images.
+
+    Args:
+        folder (str): Of an adapted CLIP, or a name of open_clip.
+        config (Config): For the labelled images.
+        classes (Sequence[str]): Names in label order.
+
+    Returns:
+        PseudoLabelFilter: Drops boxes and images, as ``CLIPFilterHook``.
+    """
+    samples = labelled_samples(labeled_images(config, '--clip'))
+    scorer = load_scorer(folder, classes)
+    found = calibrate(scorer, samples, PRECISION)
+    typical = [
+        scorer.image_embeddings(
+            [path for path, *_ in samples[i : i + BATCH]],
+            [shape for _, shape, _ in samples[i : i + BATCH]],
+        )[:, 0]
+        for i in range(0, len(samples), BATCH)
+    ]
+    return PseudoLabelFilter(
+        scorer,
+        torch.tensor(found.tau),
+        found.image_tau,
+        typical=torch.cat(typical),
+        typical_tau=found.typical_tau,
+    )
+
+
+class Selection:
+    """Pseudo-labels of a folder, an image after the other, and their counts.
+
+    Args:
+        spool (Spool): The detections.
+        selector (nn.Module): Of :func:`build_selector`.
+        classes (Sequence[str]): Names in label order.
+        judge (PseudoLabelFilter, optional): CLIP's. Defaults to None.
+
+    Attributes:
+        counts (dict[str, np.ndarray]): Boxes of each class after every stage.
+        images (Counter): Images in all, refused by CLIP, and without a label.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        selector: nn.Module,
+        classes: Sequence[str],
+        judge: Optional[PseudoLabelFilter] = None,
+    ) -> None:
+        self.spool = spool
+        self.selector = selector
+        self.classes = classes
+        self.judge = judge
+        stages = ['predicted', 'selected'] + ['filtered'] * bool(judge)
+        self.counts = {x: np.zeros(len(classes), int) for x in stages}
+        self.images: Counter = Counter(total=0, refused=0, empty=0)
+
+    def __iter__(self) -> Iterator[Tuple[Frame, InstanceData]]:
+        """Give every image, also those without a label, and its labels."""
+        part: List[Tuple[Dict[str, Any], InstanceData]] = []
+        for entry, boxes in self.spool:
+            self._count('predicted', boxes)
+            boxes = self.selector(boxes)
+            self._count('selected', boxes)
+            part.append((entry, boxes))
+            if len(part) == BATCH:
+                yield from self._filtered(part)
+                part = []
+        yield from self._filtered(part)
+
+    def _filtered(
+        self, part: List[Tuple[Dict[str, Any], InstanceData]]
+    ) -> Iterator[Tuple[Frame, InstanceData]]:
+        found = [boxes for _, boxes in part]
+        if self.judge is not None and part:
+            samples = [
+                DetDataSample(
+                    metainfo=dict(img_path=x['path'], ori_shape=x['shape'])
+                )
+                for x, _ in part
+            ]
+            found = self.judge(samples, found)
+        for (entry, _), boxes in zip(part, found):
+            self.images['total'] += 1
+            self.images['refused'] += bool(boxes.get('refused', False))
+            self.images['empty'] += not len(boxes)
+            if self.judge is not None:
+                self._count('filtered', boxes)
+            # a view of no memory: writers ask for the shape alone
+            pixels = np.broadcast_to(np.uint8(0), (*entry['shape'], 3))
+            yield Frame(entry['name'], pixels, path=Path(entry['path'])), boxes
+
+    def _count(self, stage: str, boxes: InstanceData) -> None:
+        self.counts[stage] += np.bincount(
+            boxes.labels.numpy(), minlength=len(self.classes)
+        )
+
+    def summary(self) -> Dict[str, Any]:
+        """Counts, as JSON keeps them."""
+        return dict(
+            images=dict(self.images),
+            boxes={
+                stage: dict(zip(self.classes, numbers.tolist()))
+                for stage, numbers in self.counts.items()
+            },
+        )
+
+
+def marks(boxes: InstanceData) -> List[Dict[str, Any]]:
+    """What a label file says about each box beside class, place and score.
+
+    Args:
+        boxes (InstanceData): Pseudo-labels.
+
+    Returns:
+        list[dict]: ``pseudo`` 1 and, where there are, ``weight`` and
+        ``clip_score``.
+    """
+    names = dict(weights='weight', clip_scores='clip_score')
+    found = {
+        new: boxes[old].tolist() for old, new in names.items() if old in boxes
+    }
+    return [
+        {'pseudo': 1, **{k: round(v[i], 4) for k, v in found.items()}}
+        for i in range(len(boxes))
+    ]

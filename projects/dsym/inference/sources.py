@@ -1,0 +1,241 @@
+"""Where images come from: files, folders, videos; one after the other."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+from mmengine.logging import print_log
+
+from ..datasets.file_index import IMAGE_SUFFIXES
+from ..datasets.image_checks import decode_image
+from ..errors import InputError, MissingFileError
+
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.m4v', '.webm', '.mpg')
+
+
+@dataclass
+class Frame:
+    """An image on its way through.
+
+    Attributes:
+        name (str): Path below the input folder, with ``/``; a video's frames
+            have the video's name and their number.
+        image (np.ndarray, optional): ``(H, W, 3)``, uint8 in BGR; None if it
+            cannot be read.
+        error (str): Why it cannot be read; empty if it can.
+        path (Path, optional): The file; None for a frame of a video.
+        index (int, optional): Number of a video's frame, from 0.
+        time (float, optional): Its time in seconds, from 0.
+        stamp (tuple[int], optional): Size and time of change of a watched
+            file.
+    """
+
+    name: str
+    image: Optional[np.ndarray] = None
+    error: str = ''
+    path: Optional[Path] = None
+    index: Optional[int] = None
+    time: Optional[float] = None
+    stamp: Optional[Tuple[int, int]] = None
+
+
+def walk_images(
+    folder: Path, skip: Optional[Path] = None
+) -> Iterator[Tuple[str, bool]]:
+    """Walk through a folder's files, in the order of their names.
+
+    Hidden files and folders are left out.
+
+    Args:
+        folder (Path): With subfolders.
+        skip (Path, optional): A folder that is left out, where results go.
+
+    Yields:
+        tuple[str, bool]: Path below the folder, with ``/``, and whether it
+        is an image by its suffix.
+    """
+    for parent, subfolders, files in os.walk(folder, followlinks=True):
+        subfolders[:] = sorted(
+            x
+            for x in subfolders
+            if not x.startswith('.')
+            and (skip is None or (Path(parent) / x).resolve() != skip)
+        )
+        for file in sorted(files):
+            if not file.startswith('.'):
+                path = (Path(parent) / file).relative_to(folder)
+                yield path.as_posix(), is_image(path)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file's suffix is one of images."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def read_frame(path: Path, name: str) -> Frame:
+    """Decode a file; a fault goes into the frame."""
+    image, error = decode_image(str(path))
+    return Frame(name, image, error, path)
+
+
+class ImageFiles:
+    """Images that are named one by one.
+
+    Args:
+        paths (Sequence[Path]): Existing files.
+
+    Attributes:
+        root (Path): What names are relative to, the folder of all.
+    """
+
+    others = 0
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = [Path(os.path.abspath(x)) for x in paths]
+        self.root = Path(os.path.commonpath([x.parent for x in self.paths]))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for path in self.paths:
+            yield read_frame(path, path.relative_to(self.root).as_posix())
+
+
+class ImageFolder:
+    """All images of a folder and its subfolders, read as they are asked for.
+
+    Args:
+        root (Path): The folder.
+        skip (Path, optional): As in :func:`walk_images`.
+
+    Attributes:
+        others (int): Files that are no images.
+
+    Raises:
+        InputError: If there is no image.
+    """
+
+    def __init__(self, root: Path, skip: Optional[Path] = None) -> None:
+        self.root = Path(os.path.abspath(root))
+        self.skip = skip
+        self.count = self.others = 0
+        for _, image in walk_images(self.root, skip):
+            self.count += image
+            self.others += not image
+        if not self.count:
+            raise InputError(
+                f'{root}: no image ({", ".join(IMAGE_SUFFIXES)}) in this '
+                'folder; give another one, or --watch SECONDS to wait for '
+                'images'
+            )
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Frame]:
+        for name, image in walk_images(self.root, self.skip):
+            if image:
+                yield read_frame(self.root / name, name)
+
+
+class Video:
+    """The frames of a video.
+
+    Args:
+        path (Path): The file.
+
+    Attributes:
+        fps (float): Frames a second.
+
+    Raises:
+        InputError: If OpenCV cannot read it.
+    """
+
+    others = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.root = self.path.parent
+        capture = cv2.VideoCapture(str(path))
+        self.fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        readable = capture.read()[0]
+        capture.release()
+        if not readable:
+            raise InputError(
+                f'{path}: OpenCV cannot read this video; convert it to H.264 '
+                'in an mp4 file'
+            )
+
+    def __len__(self) -> int:
+        """What the file says; some files are wrong by a few frames."""
+        return max(self.count, 1)
+
+    def __iter__(self) -> Iterator[Frame]:
+        capture = cv2.VideoCapture(str(self.path))
+        index = 0
+        try:
+            while True:
+                done, image = capture.read()
+                if not done:
+                    break
+                yield Frame(
+                    f'{self.path.stem}_{index:06d}.jpg',
+                    image,
+                    index=index,
+                    time=index / self.fps,
+                )
+                index += 1
+        finally:
+            capture.release()
+        if index < self.count:
+            print_log(
+                f'{self.path}: {index} frames were read of the {self.count} '
+                'that the file announces: it may be cut off',
+                'current',
+                logging.WARNING,
+            )
+
+
+def open_source(inputs: Sequence[str], skip: Path):
+    """Find out what is to be read.
+
+    Args:
+        inputs (Sequence[str]): Images, or one folder, or one video.
+        skip (Path): Folder of the results, which are no input.
+
+    Returns:
+        ImageFiles or ImageFolder or Video: The source.
+
+    Raises:
+        InputError: If there is no such file, or they do not go together.
+    """
+    paths: List[Path] = [Path(x) for x in inputs]
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError(
+                f'{path}: no such image, folder or video (looked from '
+                f'{Path.cwd()})'
+            )
+        single = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+        if single and len(paths) > 1:
+            raise InputError(
+                f'{path}: a folder or a video stands alone; call the tool '
+                'once for each'
+            )
+        if not single and not is_image(path):
+            raise InputError(
+                f'{path}: its suffix is none of an image '
+                f'({", ".join(IMAGE_SUFFIXES)}) or a video '
+                f'({", ".join(VIDEO_SUFFIXES)}); convert or rename it'
+            )
+    if paths[0].is_dir():
+        return ImageFolder(paths[0], skip.resolve())
+    if paths[0].suffix.lower() in VIDEO_SUFFIXES:
+        return Video(paths[0])
+    return ImageFiles(paths)

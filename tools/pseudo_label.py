@@ -1,0 +1,225 @@
+r"""Label a folder by a detector, and read back what people corrected.
+
+    python tools/pseudo_label.py CONFIG CHECKPOINT FOLDER --out-dir labels
+    python tools/pseudo_label.py --read labels --out corrected.json
+
+The first writes labels/coco.json and labels/voc/*.xml for an annotation tool,
+with the score of each box and the mark ``pseudo``, and labels/summary.json.
+Which boxes are kept says --selector, as the selectors of semi-supervised
+training:
+
+    --selector type=ScoreThreshold score_thr=0.5    (the default)
+    --selector type=ClassThresholds     as many of a class as labelled images
+    --selector type=MixtureThreshold    where scores of a class fall in two
+
+With --clip an adapted CLIP judges them, with thresholds from the labelled
+images of CONFIG.
+
+The second reads labels/coco.json or labels/voc, whichever was corrected,
+reports all faults, prints every box that was added, removed, moved or
+relabelled, and writes a COCO file for VerifiedCocoDataset. labels/written.json
+holds what was written and must stay as it is. The exit status is 1 if
+something is wrong with an image or a label.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Dict, List
+
+from mmengine.config import DictAction
+from toolbox_script import describe, is_input_error, stop
+
+import dsym  # noqa: F401  registers its classes, makes mmyolo fit
+from dsym.datasets.dataset_report import format_report, issue_report
+from dsym.datasets.issues import ISSUE_KINDS
+from dsym.inference.corrections import (
+    COCO,
+    SCANS,
+    VOC,
+    WRITTEN,
+    Review,
+    describe_changes,
+    find_format,
+    read_corrected,
+    read_written,
+    review_to_coco,
+)
+from dsym.inference.model import read_config, resolve_model
+from dsym.inference.predictor import build_predictor
+from dsym.inference.pseudo_labels import (
+    Selection,
+    Spool,
+    build_clip_filter,
+    build_selector,
+    marks,
+)
+from dsym.inference.sources import ImageFolder
+from dsym.inference.stream import Counts, run
+from dsym.inference.voc_writer import VocWriter
+from dsym.inference.watching import StopRequest
+from dsym.inference.writers import CocoWriter
+from dsym.models.detectors.dsym_detector import PSEUDO_CFG
+
+FORMATS = tuple(SCANS)
+SELECTOR = dict(type='ScoreThreshold', score_thr=0.5)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line of either way."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument('config', nargs='?')
+    parser.add_argument('checkpoint', nargs='?')
+    parser.add_argument('folder', nargs='?', type=Path, help='of images')
+    writing = parser.add_argument_group('to write')
+    writing.add_argument('--out-dir', type=Path)
+    writing.add_argument('--formats', nargs='+', choices=FORMATS)
+    writing.add_argument(
+        '--selector', nargs='+', action=DictAction, metavar='KEY=VALUE'
+    )
+    writing.add_argument('--clip', metavar='FOLDER')
+    writing.add_argument('--batch-size', type=int)
+    reading = parser.add_argument_group('to read')
+    reading.add_argument('--read', type=Path, metavar='DIR')
+    reading.add_argument('--out', type=Path, metavar='FILE')
+    reading.add_argument('--format', choices=FORMATS, help='if both changed')
+    reading.add_argument(
+        '--images', default='', help='folder of the images, if they moved'
+    )
+    args = parser.parse_args()
+    names = 'config', 'checkpoint', 'folder', 'out_dir'
+    more = 'formats', 'selector', 'clip', 'batch_size'
+    if args.read is None:
+        needed, foreign = names, ('out', 'format', 'images')
+    else:
+        needed, foreign = ('out',), (*names, *more)
+    way = 'to write' if args.read is None else 'with --read'
+    for name in needed:
+        if not getattr(args, name):
+            parser.error(f'{way} labels, {name} is needed')
+    for name in foreign:
+        if getattr(args, name):
+            parser.error(f'{name} has no meaning {way} labels')
+    if args.batch_size is not None and args.batch_size < 1:
+        parser.error(f'--batch-size {args.batch_size}: give 1 or more')
+    return args
+
+
+def write(args: argparse.Namespace) -> int:
+    """Detect, select, write; exit status 1 if images could not be read."""
+    files = resolve_model(args.config, args.checkpoint)
+    config = read_config(files)
+    predictor = build_predictor(
+        files, PSEUDO_CFG['score_thr'], test_cfg=PSEUDO_CFG
+    )
+    source = ImageFolder(args.folder, args.out_dir.resolve())
+    with TemporaryDirectory() as temporary, StopRequest() as asked:
+        spool = Spool(Path(temporary) / 'detections.jsonl')
+        size = args.batch_size or 8
+        counts = run(predictor, source, [spool], size, len(source), asked)
+        if counts.interrupted:
+            return 130
+        selection = select(args, config, predictor.classes, spool)
+        summary = write_labels(args, selection, counts, source, files)
+    print(json.dumps(summary, indent=2))
+    print(args.out_dir)
+    return 1 if counts.unreadable else 0
+
+
+def select(
+    args: argparse.Namespace, config: Any, classes: List[str], spool: Spool
+) -> Selection:
+    """Set up the choice of labels."""
+    selector = build_selector(
+        args.selector or SELECTOR, spool, config, len(classes)
+    )
+    judge = (
+        build_clip_filter(args.clip, config, classes) if args.clip else None
+    )
+    return Selection(spool, selector, classes, judge)
+
+
+def write_labels(
+    args: argparse.Namespace,
+    selection: Selection,
+    counts: Counts,
+    source: ImageFolder,
+    files: Any,
+) -> Dict[str, Any]:
+    """Write the formats, the copy to compare with, and the summary."""
+    info: Dict[str, Any] = {k: str(v) for k, v in files._asdict().items()}
+    info['image_root'] = str(source.root)
+    info['selector'] = dict(args.selector or SELECTOR)
+    info['clip'] = args.clip
+    classes, formats = selection.classes, args.formats or FORMATS
+    writers: List[Any] = [CocoWriter(args.out_dir / WRITTEN, classes, info)]
+    if 'coco' in formats:
+        writers.append(CocoWriter(args.out_dir / COCO, classes, info))
+    if 'voc' in formats:
+        writers.append(VocWriter(args.out_dir / VOC, classes))
+    for frame, boxes in selection:
+        for writer in writers:
+            writer.write(frame, boxes, marks(boxes))
+    for writer in writers:
+        writer.close()
+    summary = selection.summary()
+    summary['images']['unreadable'] = counts.unreadable
+    summary['info'] = info
+    (args.out_dir / 'summary.json').write_text(
+        json.dumps(summary, indent=2) + '\n'
+    )
+    return summary
+
+
+def read(args: argparse.Namespace) -> int:
+    """Read, compare, write; exit status 1 if there are faults."""
+    form = args.format or find_format(args.read, args.images)
+    written = read_written(args.read)
+    classes = tuple(x['name'] for x in written['categories'])
+    review: Review = read_corrected(args.read, form, args.images)
+    for line in describe_changes(review, classes):
+        print(line)
+    counts = review.counts()
+    print(
+        ', '.join(
+            f'{counts[kind]} {kind}'
+            for kind in ('kept', 'moved', 'relabelled', 'added', 'removed')
+        )
+        + f', {len(review.left_out)} images left out'
+    )
+    source = f'{args.read} ({form})'
+    report = issue_report(source, classes, review.infos, review.issues)
+    print(format_report(report))
+    if any(ISSUE_KINDS[x.kind].on_load == 'raise' for x in review.issues):
+        print(f'{args.out} is not written', file=sys.stderr)
+        return 1
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    root = args.images or written['info']['image_root']
+    content = review_to_coco(review, root, classes)
+    args.out.write_text(json.dumps(content) + '\n')
+    print(
+        f"{args.out}: dict(type='VerifiedCocoDataset', "
+        f'ann_file={str(args.out)!r}, data_prefix=dict(img={root!r}), '
+        f'metainfo=dict(classes={classes}))'
+    )
+    return 1 if report['num_errors'] else 0
+
+
+def main() -> int:
+    """Write labels, or read them back."""
+    args = parse_args()
+    try:
+        return write(args) if args.read is None else read(args)
+    except Exception as error:
+        if not is_input_error(error):
+            raise
+        stop(re.sub(r'\s+', ' ', describe(error)))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
