@@ -73,7 +73,9 @@ setup(
     python_requires='>=3.9',
     packages=find_packages('projects', include=['dsym', 'dsym.*']),
     package_dir={'dsym': 'projects/dsym'},
-    package_data={'dsym': ['datasets/splits/**/*.txt', 'ops/csrc/*']},
+    package_data={
+        'dsym': ['datasets/splits/**/*.txt', 'ops/csrc/*', 'weights/**/*']
+    },
     install_requires=read_requirements('runtime'),
     extras_require={
         'mim': read_requirements('mminstall'),

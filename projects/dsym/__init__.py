@@ -14,6 +14,7 @@ from . import (
     evaluation,
     models,
     visualization,
+    weights,
 )
 from .version import __version__
 
@@ -27,4 +28,5 @@ __all__ = [
     'evaluation',
     'models',
     'visualization',
+    'weights',
 ]

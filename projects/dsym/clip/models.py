@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import InputError, MissingFileError
+from ..weights import resolve_weights
 
 SETTINGS = 'dsym_clip.json'  # beside open_clip's own two files
 CONFIG = 'open_clip_config.json'
@@ -122,6 +123,7 @@ def check_clip(model: str, pretrained: Optional[str] = None) -> None:
     """
     import open_clip
 
+    model = resolve_weights(model)
     if model.startswith(HUB):
         return
     folder = Path(model.removeprefix(LOCAL))
@@ -181,8 +183,9 @@ def load_clip(
 
     Args:
         model (str or dict): A name of ``open_clip.list_models()``, a folder
-            that :class:`ExportCLIPHook` or open_clip wrote, ``hf-hub:...``,
-            or the ``model_cfg`` of one to train from scratch.
+            that :class:`ExportCLIPHook` or open_clip wrote, ``dsym://...``
+            for one of the package, ``hf-hub:...``, or the ``model_cfg`` of
+            one to train from scratch.
         pretrained (str, optional): A tag of the name, or a checkpoint file.
             Defaults to None.
         cache_dir (str, optional): Where open_clip keeps downloads. Defaults
@@ -199,6 +202,7 @@ def load_clip(
 
     if isinstance(model, dict):
         return build_clip(model)
+    model = resolve_weights(model)
     check_clip(model, pretrained)
     settings = {}
     name = model

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, MissingFileError
 from ..evaluation.detection_curves import box_iou
+from ..weights import resolve_weights
 from .examples import read_image
 from .windows import real_instances
 
@@ -22,7 +23,7 @@ class DetectorJudge:
 
     Args:
         config (str): Config of the detector.
-        checkpoint (str): Its weights.
+        checkpoint (str): Its weights, or ``dsym://NAME``.
         classes (Sequence[str]): Of the data set.
         device (str): Defaults to the CPU.
 
@@ -37,6 +38,7 @@ class DetectorJudge:
         classes: Sequence[str],
         device: str = 'cpu',
     ) -> None:
+        checkpoint = resolve_weights(checkpoint)
         for name, file in (('config', config), ('checkpoint', checkpoint)):
             if not Path(file).is_file():
                 raise MissingFileError(

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..errors import InputError, MissingFileError
+from ..weights import resolve_weights
 from .conditional_diffusion import ConditionalDiffusion
 
 SETTINGS = 'dsym_diffusion.json'
@@ -71,7 +72,7 @@ def diffusion_settings(folder: Union[str, Path]) -> dict:
     """What :func:`save_diffusion` wrote beside the weights.
 
     Args:
-        folder (str or Path): The folder.
+        folder (str or Path): The folder, or ``dsym://NAME``.
 
     Returns:
         dict: ``condition_encoder``, ``patch``, ``classes``, ``context`` and
@@ -80,7 +81,7 @@ def diffusion_settings(folder: Union[str, Path]) -> dict:
     Raises:
         InputError: If the file is missing or damaged.
     """
-    file = Path(folder) / SETTINGS
+    file = Path(resolve_weights(folder)) / SETTINGS
     if not file.is_file():
         raise MissingFileError(
             f'{folder} holds no ConditionalDiffusion: it has no {SETTINGS}; '
@@ -102,7 +103,7 @@ def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
     """Load what :func:`save_diffusion` wrote.
 
     Args:
-        folder (str or Path): The folder.
+        folder (str or Path): The folder, or ``dsym://NAME``.
 
     Returns:
         ConditionalDiffusion: In evaluation mode, float32.
@@ -112,7 +113,7 @@ def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
     """
     from diffusers import DDPMScheduler, UNet2DConditionModel
 
-    folder = Path(folder)
+    folder = Path(resolve_weights(folder))
     settings = diffusion_settings(folder)
     model = ConditionalDiffusion.__new__(ConditionalDiffusion)
     BaseModel.__init__(model)

@@ -332,7 +332,9 @@ def collect(
 ) -> List[dict]:
     """Make chunks until enough images are kept, with a progress bar."""
     print_log(f'painting {count} synthetic images in {folder}', 'current')
-    most = -(-count * max_tries // CHUNK)
+    # without a gate all are kept: processes begin no chunk in vain
+    tries = 1 if recipe.gate is None else max_tries
+    most = -(-count * tries // CHUNK)
     kept: List[dict] = []
     reasons: Counter = Counter()
     made = 0

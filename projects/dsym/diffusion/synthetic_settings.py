@@ -6,6 +6,8 @@ from typing import Any, List, Mapping, NamedTuple, Sequence, Union
 
 from mmengine.dataset import BaseDataset
 
+from ..weights import resolve_weights
+
 VERSION = 1  # of what is painted from the same settings
 
 
@@ -73,8 +75,9 @@ def with_digests(settings: Any) -> Any:
         return {key: with_digests(x) for key, x in settings.items()}
     if isinstance(settings, (list, tuple)):
         return [with_digests(x) for x in settings]
-    if isinstance(settings, (str, Path)) and os.path.exists(settings):
-        return file_digest(settings)
+    if isinstance(settings, (str, Path)):
+        path = resolve_weights(settings)
+        return file_digest(path) if os.path.exists(path) else settings
     return settings
 
 

@@ -1,0 +1,58 @@
+import numpy as np
+import publish_weights
+import pytest
+import torch
+from mmengine.runner import CheckpointLoader
+
+from dsym import weights
+from dsym.errors import MissingFileError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, 'FOLDER', tmp_path)
+    torch.save(
+        dict(state_dict=dict(x=torch.arange(3.0))), tmp_path / 'small-t.pth'
+    )
+    (tmp_path / 'clip-t').mkdir()
+    (tmp_path / 'README.md').write_text('card')
+    return tmp_path
+
+
+def test_names__files_and_folders_but_not_the_card(folder):
+    assert weights.embedded_names() == ['clip-t', 'small-t']
+
+
+def test_resolve__other_paths_stay(folder):
+    assert weights.resolve_weights('dsym://small-t') == str(
+        folder / 'small-t.pth'
+    )
+    assert weights.resolve_weights('dsym://clip-t') == str(folder / 'clip-t')
+    assert weights.resolve_weights('work_dirs/x.pth') == 'work_dirs/x.pth'
+
+
+def test_unknown_name__near_ones_are_named(folder):
+    with pytest.raises(MissingFileError, match='dsym://small-t'):
+        weights.resolve_weights('dsym://smal-t')
+
+
+def test_load_from__mmengine_knows_the_prefix(folder):
+    loaded = CheckpointLoader.load_checkpoint('dsym://small-t', 'cpu')
+    assert loaded['state_dict']['x'].tolist() == [0, 1, 2]
+
+
+def test_publish__half_and_nothing_of_the_training():
+    checkpoint = dict(
+        state_dict=dict(w=torch.tensor([1.0, 2.5]), n=torch.tensor(7)),
+        optimizer=dict(state=1),
+        message_hub={},
+        meta=dict(dataset_meta=dict(classes=('a',)), seed=3, epoch=9),
+    )
+    small = publish_weights.publish(checkpoint, 'of a test')
+    assert {*small} == {'state_dict', 'meta'}
+    assert small['state_dict']['w'].dtype == torch.float16
+    np.testing.assert_array_equal(small['state_dict']['w'], [1, 2.5])
+    assert small['state_dict']['n'].dtype == torch.int64
+    meta = small['meta']
+    assert (meta['seed'], meta['epoch'], meta['note']) == (3, 9, 'of a test')
+    assert meta['dataset_meta'] == dict(classes=('a',))
