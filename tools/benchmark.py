@@ -1,6 +1,7 @@
 r"""Time our parts against their peers, in one run, in alternation.
 
     python tools/benchmark.py detector [--out results.json] [--rounds 5]
+    python tools/benchmark.py all --json out.json --compare BASELINE
     python tools/benchmark.py scan
     python tools/benchmark.py head
     python tools/benchmark.py semi
@@ -20,63 +21,31 @@ scored by pooling cached features and by crops; images scored from the cache
 and one after the other. ``diffusion``: windows painted by our painter against
 the plain loop of diffusers with the same UNet and steps. The figures are
 ratios: the median over the rounds with its quartiles.
+
+``all`` is a short form of every suite, within 10 minutes on two cores, for
+CI. With ``--compare`` its ratios are put beside those of a baseline, a JSON
+list of such reports, one for each kind of processor; the exit status is 1 if
+one fell by more than ``--tolerance``, a share of it.
 """
 
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict
 
 import torch
-from benchmarks.alternation import alternate, ratios
-from benchmarks.clip import ScoreBoxes, ScoreImages
-from benchmarks.detectors import (
-    InferOfficial,
-    InferToolbox,
-    TrainOfficial,
-    TrainToolbox,
+from benchmarks.baseline import (
+    TOLERANCE,
+    as_table,
+    compare_with,
+    read_baseline,
 )
-from benchmarks.diffusion import Paint, PaintPlainly
-from benchmarks.scans import Copy, Exponentials, Operator, Scan, Shape
-from benchmarks.semi import PARTS, SemiStep
-from mmengine.config import Config
+from benchmarks.suites import OURS, SUITES, YOLOV8
+from toolbox_script import stop
 
 from dsym.provenance import describe_machine, git_commit
-
-Results = Iterator[Tuple[str, Dict[str, Any]]]
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-OURS = CONFIGS / 'yolov9' / 'yolov9-t_1xb16-200e_steel-synth.py'
-# The official code has no Muon: AdamW, the cheaper one, is its optimizer here.
-ADAMW = {
-    'optim_wrapper.optimizer': dict(
-        _delete_=True,
-        type='AdamW',
-        lr=2e-3,
-        betas=(0.937, 0.999),
-        weight_decay=0.01,
-        fused=True,
-    )
-}
-MAMBA = {
-    'model.bbox_head.type': 'MambaHead',
-    'model.bbox_head.head_module.type': 'MambaHeadModule',
-}
-SCANS = [
-    Shape(batch=16, channels=d, length=length)
-    for length in (784, 6400)  # P3 of 224 and of 640 px
-    for d in (64, 128)
-]
-# The reference's gradient of each token is as large as all states: 40 s a step
-# for 16 sequences of 784 tokens, and 67 times that for 6,400. It computes
-# sequences one after the other in time: few of them have the same ratio.
-REFERENCE_SCANS = [
-    Shape(batch=4, channels=64, length=784),
-    Shape(batch=4, channels=128, length=784),
-    Shape(batch=1, channels=64, length=6400),
-]
-SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
-YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,235 +53,21 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('what', choices=list(BENCHMARKS))
+    parser.add_argument('what', choices=list(SUITES))
     parser.add_argument('--config', default=str(OURS))
     parser.add_argument('--yolov8', default=str(YOLOV8))
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--steps', type=int, default=8, help='a turn')
     parser.add_argument('--only', choices=['train', 'infer'])
-    parser.add_argument('--out', type=Path, help='JSON of the results')
-    return parser.parse_args()
-
-
-def compare(
-    title: str, contenders: Dict[str, Any], images: int, args, **turns_as
-) -> Dict[str, Any]:
-    """Time contenders, the first of which is ours, and print a table."""
-    print(f'\n{title}', flush=True)
-    turns = alternate(
-        contenders, **{'rounds': args.rounds, 'steps': args.steps, **turns_as}
+    parser.add_argument(
+        '--out', '--json', type=Path, help='JSON of the results'
     )
-    ours = next(iter(turns))
-    rows = {}
-    for name, turn in turns.items():
-        best = min(turn.seconds)
-        rows[name] = dict(
-            images_per_second=images / best,
-            peak_mib=turn.peak_mib,
-            **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
-        )
-        row = rows[name]
-        print(
-            f'{name:32s} {row["images_per_second"]:7.1f} img/s '
-            f'{turn.peak_mib:6.0f} MiB | ours is '
-            f'{row["ours_speed_up"]:.2f}x as fast '
-            f'({row["ours_low"]:.2f}-{row["ours_high"]:.2f}), '
-            f'{row["ours_memory"]:.2f}x the memory',
-            flush=True,
-        )
-    return rows
-
-
-def training(args: argparse.Namespace, contenders: dict) -> Results:
-    """Compare training steps, unless only inference is asked for."""
-    if args.only != 'infer':
-        batch = Config.fromfile(args.config).train_dataloader.batch_size
-        title = f'training step, batch {batch}, 224 px'
-        yield 'train', compare(title, contenders, batch, args)
-
-
-def detector(args: argparse.Namespace) -> Results:
-    """Compare detectors."""
-    yield from training(
-        args,
-        {
-            'ours': TrainToolbox(args.config),
-            'official yolov9-t': TrainOfficial(args.config, ADAMW),
-            'official, our order and bf16': TrainOfficial(
-                args.config, ADAMW, fast=True
-            ),
-            'mmyolo yolov8-n': TrainToolbox(args.yolov8),
-        },
-    )
-    if args.only != 'train':
-        for batch in (1, 16):
-            yield (
-                f'infer_{batch}',
-                compare(
-                    f'inference, batch {batch}, 224 px',
-                    {
-                        'ours': InferToolbox(args.config, batch),
-                        'ours, bf16': InferToolbox(
-                            args.config, batch, bf16=True
-                        ),
-                        'official gelan-t, fused': InferOfficial('t', batch),
-                        'mmyolo yolov8-n': InferToolbox(args.yolov8, batch),
-                    },
-                    batch,
-                    args,
-                ),
-            )
-
-
-def scan(args: argparse.Namespace) -> Results:
-    """Compare selective scans."""
-    for shape in SCANS:
-        yield (
-            f'train_{shape.name}',
-            compare(
-                f'forward and backward, {shape}',
-                {'C++': Scan('cpp', shape), 'PyTorch': Scan('torch', shape)},
-                shape.batch,
-                args,
-            ),
-        )
-        yield (
-            f'bound_{shape.name}',
-            compare(
-                f'forward, {shape}',
-                {
-                    'C++': Operator(shape),
-                    'its bytes, copied': Copy(shape),
-                    'its exponentials': Exponentials(shape),
-                },
-                shape.batch,
-                args,
-            ),
-        )
-    for shape in REFERENCE_SCANS:
-        yield (
-            f'reference_{shape.name}',
-            compare(
-                f'forward and backward, {shape}',
-                {
-                    'C++': Scan('cpp', shape),
-                    'PyTorch': Scan('torch', shape),
-                    'mamba-ssm reference': Scan('reference', shape),
-                },
-                shape.batch,
-                args,
-                rounds=1,
-                steps=1,
-                warm=0,
-            ),
-        )
-
-
-def head(args: argparse.Namespace) -> Results:
-    """Compare a detector with and without scans in its head."""
-    yield from training(
-        args,
-        {
-            'MambaHead': TrainToolbox(args.config, MAMBA),
-            'plain head': TrainToolbox(args.config),
-        },
-    )
-    if args.only != 'train':
-        yield (
-            'infer_1',
-            compare(
-                'inference, batch 1, 640 px',
-                {
-                    'MambaHead': InferToolbox(
-                        args.config, 1, 640, options=MAMBA
-                    ),
-                    'plain head': InferToolbox(args.config, 1, 640),
-                },
-                1,
-                args,
-            ),
-        )
-
-
-def semi(args: argparse.Namespace) -> Results:
-    """Compare a semi-supervised step with the sum of its parts."""
-    rows = compare(
-        'semi-supervised step, 16 labelled and 16 unlabelled images, 224 px',
-        {part: SemiStep(str(SEMI), part) for part in PARTS},
-        32,
-        args,
-    )
-    # each is the part's time over the step's
-    parts = sum(rows[part]['ours_speed_up'] for part in PARTS[1:4])
-    memory = rows[PARTS[-1]]['ours_memory']
-    print(f'{1 / parts:.2f}x the time of its parts, {memory:.2f}x the memory')
-    yield 'step', rows
-    yield 'summary', dict(time_of_parts=1 / parts, memory=memory)
-
-
-def clip(args: argparse.Namespace) -> Results:
-    """Time what CLIP's filter adds, and the ways it may score."""
-    rows = compare(
-        'semi-supervised step, 16 labelled and 16 unlabelled images, 224 px',
-        {
-            'with CLIP': SemiStep(str(SEMI), 'semi', clip=True),
-            'without': SemiStep(str(SEMI), 'semi'),
-        },
-        32,
-        args,
-    )
-    added = 1 / rows['without']['ours_speed_up'] - 1
-    print(f'the filter adds {added:.1%}')
-    yield 'step', dict(rows, added=added)
-    yield (
-        'boxes',
-        compare(
-            'scores of 4 boxes in each of 16 images',
-            {way: ScoreBoxes(str(SEMI), way) for way in ('dense', 'crops')},
-            16,
-            args,
-        ),
-    )
-    yield (
-        'images',
-        compare(
-            'scores of 16 images, ViT-B-32',
-            {
-                'warm cache': ScoreImages(str(SEMI), cached=True),
-                'one at a time': ScoreImages(str(SEMI), cached=False),
-            },
-            16,
-            args,
-        ),
-    )
-
-
-def diffusion(args: argparse.Namespace) -> Results:
-    """Time painting against diffusers' own loop."""
-    count, num_steps = 16, 20
-    yield (
-        'paint',
-        compare(
-            f'{count} windows of 128 px, {num_steps} steps of DDIM, guided',
-            {
-                'ours': Paint(count, num_steps),
-                'diffusers, one at a time': PaintPlainly(count, num_steps),
-            },
-            count,
-            args,
-            warm=0,
-        ),
-    )
-
-
-BENCHMARKS = dict(
-    detector=detector,
-    scan=scan,
-    head=head,
-    semi=semi,
-    clip=clip,
-    diffusion=diffusion,
-)
+    parser.add_argument('--compare', type=Path, help='JSON of a baseline')
+    parser.add_argument('--tolerance', type=float, default=TOLERANCE)
+    args = parser.parse_args()
+    if args.compare and not args.compare.is_file():
+        stop(f'--compare {args.compare} does not exist: give a baseline')
+    return args
 
 
 def main() -> None:
@@ -330,13 +85,31 @@ def main() -> None:
         load=os.getloadavg()[0],
         results=results,
     )
-    for name, rows in BENCHMARKS[args.what](args):
+    for name, rows in SUITES[args.what](args):
         results[name] = rows
         if args.out:  # after each: an interrupted run has what it measured
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps(report, indent=2) + '\n')
     if args.out:
         print(args.out)
+    if args.compare:
+        sys.exit(judge(report, args.compare, args.tolerance))
+
+
+def judge(report: Dict[str, Any], path: Path, tolerance: float) -> int:
+    """Print ratios beside a baseline's.
+
+    Returns:
+        int: 1 if one fell, else 0.
+    """
+    features = report['machine']['features']
+    baseline = read_baseline(path, features)
+    if baseline is None:
+        print(f'{path} has no report of a processor with {features or "AVX2"}')
+        return 0
+    rows = compare_with(report, baseline, tolerance)
+    print(as_table(rows))
+    return int(any(row.fell for row in rows))
 
 
 if __name__ == '__main__':

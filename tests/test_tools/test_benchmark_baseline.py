@@ -1,0 +1,65 @@
+"""Ratios beside a baseline: what fell, what is gone, what is new."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
+
+from benchmarks.baseline import (
+    as_table,
+    compare_with,
+    read_baseline,
+    speed_ratios,
+)
+
+
+def report(features=(), **comparisons):
+    results = {
+        name: {
+            'ours': dict(ours_speed_up=1.0),
+            **{peer: dict(ours_speed_up=x) for peer, x in peers.items()},
+            'added': 0.1,
+        }
+        for name, peers in comparisons.items()
+    }
+    return dict(machine=dict(features=[*features]), results=results)
+
+
+def test_speed_ratios__of_peers_alone():
+    found = speed_ratios(report(train=dict(peer=1.5, other=0.5)))
+    assert found == {'train, peer': 1.5, 'train, other': 0.5}
+
+
+@pytest.mark.parametrize(
+    'now, fell', [(1.51, False), (1.5, False), (1.49, True), (4.0, False)]
+)
+def test_compare__a_quarter_of_2_may_be_lost(now, fell):
+    rows = compare_with(
+        report(x=dict(peer=now)), report(x=dict(peer=2.0)), tolerance=0.25
+    )
+    assert [(row.before, row.now, row.fell) for row in rows] == [
+        (2.0, now, fell)
+    ]
+
+
+def test_compare__gone_has_fallen_new_has_not():
+    rows = compare_with(report(new=dict(peer=1.0)), report(old=dict(peer=1.0)))
+    assert {row.name: row.fell for row in rows} == {
+        'old, peer': True,
+        'new, peer': False,
+    }
+    text = as_table(rows).splitlines()
+    assert text[1].endswith('FELL') and text[1].split()[2] == '1.00x'
+
+
+def test_read_baseline__of_the_same_kind_of_processor(tmp_path):
+    path = tmp_path / 'baseline.json'
+    path.write_text(
+        json.dumps([report(), report(['avx512f'], x=dict(peer=3.0))])
+    )
+    found = read_baseline(path, ['avx512f'])
+    assert speed_ratios(found) == {'x, peer': 3.0}
+    assert read_baseline(path, ['amx_bf16']) is None

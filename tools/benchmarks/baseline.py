@@ -1,0 +1,100 @@
+"""Ratios of a benchmark beside those of a baseline."""
+
+import json
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional
+
+TOLERANCE = 0.25  # of a ratio: two runs on one machine differ by up to 15%
+
+
+class Row(NamedTuple):
+    """One ratio, now and in the baseline.
+
+    Attributes:
+        name (str): Suite, comparison and peer.
+        before (float, optional): None if the baseline does not have it.
+        now (float, optional): None if it was not measured.
+        fell (bool): Whether it is lower by more than the tolerance.
+    """
+
+    name: str
+    before: Optional[float]
+    now: Optional[float]
+    fell: bool
+
+
+def speed_ratios(report: dict) -> Dict[str, float]:
+    """How many times as fast as each peer ours was.
+
+    Args:
+        report (dict): JSON of tools/benchmark.py.
+
+    Returns:
+        dict[str, float]: By comparison and peer; ours beside itself is left
+        out.
+    """
+    found = {}
+    for name, rows in report['results'].items():
+        peers = [
+            (peer, row)
+            for peer, row in rows.items()
+            if isinstance(row, dict) and 'ours_speed_up' in row
+        ]
+        for peer, row in peers[1:]:
+            found[f'{name}, {peer}'] = row['ours_speed_up']
+    return found
+
+
+def compare_with(
+    report: dict, baseline: dict, tolerance: float = TOLERANCE
+) -> List[Row]:
+    """Put ratios beside those of a baseline.
+
+    Args:
+        report (dict): JSON of tools/benchmark.py.
+        baseline (dict): Another one.
+        tolerance (float): Share by which a ratio may fall. Defaults to
+            :data:`TOLERANCE`.
+
+    Returns:
+        list[Row]: All of either. One that is no longer measured has fallen.
+    """
+    now, before = speed_ratios(report), speed_ratios(baseline)
+    rows = []
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        fell = old is not None and (new is None or new < old * (1 - tolerance))
+        rows.append(Row(name, old, new, fell))
+    return rows
+
+
+def as_table(rows: List[Row]) -> str:
+    """Rows as text."""
+
+    def number(value: Optional[float]) -> str:
+        return '-' if value is None else f'{value:.2f}x'
+
+    lines = [f'{"ours is as fast as":56s} {"baseline":>9s} {"now":>9s}']
+    for row in rows:
+        lines.append(
+            f'{row.name[:56]:56s} {number(row.before):>9s} '
+            f'{number(row.now):>9s}{"  FELL" if row.fell else ""}'
+        )
+    return '\n'.join(lines)
+
+
+def read_baseline(path: Path, features: List[str]) -> Optional[dict]:
+    """The report of a baseline that was made with the same units.
+
+    Args:
+        path (Path): JSON with a list of reports.
+        features (list[str]): Units of this processor, as in a report's
+            ``machine``.
+
+    Returns:
+        dict, optional: None if there is none.
+    """
+    for report in json.loads(path.read_text()):
+        if report['machine']['features'] == features:
+            return report
+    return None
