@@ -105,6 +105,7 @@ def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
     (expected,) = DetectorJudge(**detector, classes=CLASSES)(
         [candidate.path], [BOXES], [LABELS]
     )
+    assert expected.any()
     options = dict(detector=detector, min_change=0, max_correlation=1.1)
     gate = QualityGate(CLASSES, labelled, min_iou=0, min_score=0, **options)
     (verdicts,) = gate([candidate])

@@ -1,12 +1,17 @@
 """Tables of recorded runs, with mean and standard deviation over seeds."""
 
 import statistics
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import List, Sequence
+
+from dsym.evaluation.study_records import (
+    Records,
+    group_records,
+    record_classes,
+    spread_over_seeds,
+)
 
 COLUMNS = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
 CLASS_COLUMNS = ('AP50', 'AP', 'precision', 'recall', 'f1')
-
-Records = Sequence[Dict[str, Any]]
 
 
 def row(cells: Sequence[object]) -> str:
@@ -21,25 +26,11 @@ def head(cells: Sequence[str]) -> List[str]:
 
 def percent(values: Sequence[float]) -> str:
     """Mean in percent, with the sample's standard deviation if it has one."""
-    text = f'{100 * statistics.fmean(values):.1f}'
-    if len(values) > 1:
-        text += f' ± {100 * statistics.stdev(values):.1f}'
+    spread = spread_over_seeds(values)
+    text = f'{100 * spread.mean:.1f}'
+    if spread.seeds > 1:
+        text += f' ± {100 * spread.std:.1f}'
     return text
-
-
-def group(records: Records) -> Dict[Tuple[str, str], List[Dict[str, Any]]]:
-    """Group records by name and evaluation, in the order they are given."""
-    groups: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
-    for record in records:
-        for split in record['metrics']:
-            groups.setdefault((record['name'], split), []).append(record)
-    return groups
-
-
-def class_names(scores: Dict[str, float]) -> List[str]:
-    """Classes that an evaluation has figures of."""
-    names = [key[: -len('_AP')] for key in scores if key.endswith('_AP')]
-    return [name for name in names if f'{name}_AP50' in scores]
 
 
 def markdown(records: Records, classes: bool = False) -> str:
@@ -53,7 +44,7 @@ def markdown(records: Records, classes: bool = False) -> str:
     Returns:
         str: Markdown.
     """
-    groups = group(records)
+    groups = group_records(records)
     lines = head(['run', 'tested on', 'seeds', 'minutes', *COLUMNS])
     for (name, split), runs in groups.items():
         scores = [run['metrics'][split] for run in runs]
@@ -65,7 +56,7 @@ def markdown(records: Records, classes: bool = False) -> str:
         scores = [run['metrics'][split] for run in runs]
         lines += ['', f'{name}, {split}:', '']
         lines += head(['class', *CLASS_COLUMNS])
-        for cls in class_names(scores[0]):
+        for cls in record_classes(scores[0]):
             figures = [
                 percent([s[f'{cls}_{key}'] for s in scores])
                 for key in CLASS_COLUMNS
