@@ -17,6 +17,7 @@ train_dataloader = dict(
         type='DiffusionAugment',
         dataset=_base_.train_dataloader.dataset,
         ratio=1.0,
+        layout=dict(background='keep'),
         painter=dict(
             type='DiffusionPainter',
             model='{{$DSYM_PAINTER:work_dirs/diffusion/diffusion}}',

@@ -69,7 +69,7 @@ class DiffusionPainter:
         examples (DefectExamples, optional): Defects that drafts are made of;
             needed for a ``strength`` below 1. Defaults to None.
         num_steps (int): Of DDIM. Defaults to 20.
-        guidance (float): Weight of the condition. Defaults to 2.
+        guidance (float): Weight of the condition of defects. Defaults to 2.
         strength (float): 1 paints from noise. Below, a real defect of the
             class is put into the box, hidden by noise as far as it is at this
             share of the steps, and painted anew from there (SDEdit,
@@ -150,13 +150,16 @@ class DiffusionPainter:
                 for x in jobs
             ]
         )
-        whole = [i for i, x in enumerate(jobs) if x.label == CLEAN]
-        drafted = [i for i, x in enumerate(jobs) if x.label != CLEAN]
-        if self.strength == 1:
-            whole, drafted = [*range(len(jobs))], []
+        clean = [i for i, x in enumerate(jobs) if x.label == CLEAN]
+        defects = [i for i, x in enumerate(jobs) if x.label != CLEAN]
         windows = as_tensor([x.window for x in jobs])
         painted = torch.empty_like(windows)
-        for part, strength in ((whole, 1.0), (drafted, self.strength)):
+        # surroundings alone say how a clean place looks: no guidance, and
+        # half the work
+        for part, strength, guidance in (
+            (clean, 1.0, 1.0),
+            (defects, self.strength, self.guidance),
+        ):
             if not part:
                 continue
             draft = None
@@ -174,7 +177,7 @@ class DiffusionPainter:
                     [labels[i].to(self.device) for i in part],
                     [boxes[i].to(self.device) for i in part],
                     self.num_steps,
-                    self.guidance,
+                    guidance,
                     noise[part].to(self.device),
                     draft,
                     strength,
