@@ -1,0 +1,187 @@
+import re
+
+import pytest
+from report_files import SCRIPT_CLASS, Page, write_run, write_study
+
+from dsym.errors import InputError
+from dsym.visualization.report import Pictures, run_report, study_report
+from dsym.visualization.report.charts import Line, bar_chart, line_chart
+from dsym.visualization.report.inputs import (
+    read_results,
+    read_run,
+    read_synthetic,
+)
+from dsym.visualization.report.pseudo_section import keep_rates, stage_lines
+from dsym.visualization.report.study_sections import ablation_bars
+from dsym.visualization.report.svg import inline_svg
+
+
+@pytest.fixture
+def run(tmp_path):
+    return read_run(write_run(tmp_path / 'run'))
+
+
+@pytest.fixture
+def study(tmp_path):
+    return read_results(write_study(tmp_path / 'study'))
+
+
+@pytest.fixture
+def run_page(run):
+    return run_report(run, Pictures())
+
+
+def test_run_report__sections_and_their_links(run_page):
+    page = Page(run_page)
+    assert page.headings == [
+        'run',
+        'Summary',
+        'Precision and recall',
+        'Each class',
+        'Confusion of classes',
+        'Training',
+        'Pseudo-labels',
+        'Best and worst detections',
+        'Not in this report',
+    ]
+    assert page.links[0] == '#content'
+    assert len(page.links) == len(page.headings)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_run_report__loads_nothing(run_page):
+    page = Page(run_page)
+    assert "default-src 'none'" in run_page
+    assert 'http://' not in run_page
+    assert 'https://' not in run_page
+    assert all(x.startswith(('#', 'data:')) for x in page.addresses)
+    assert not {'link', 'iframe', 'object', 'embed'} & set(page.tags)
+    urls = re.findall(r'url\(([^)]*)\)', run_page)
+    assert all(url.startswith('#') for url in urls)
+
+
+def test_run_report__text_of_files_is_escaped(run_page):
+    assert '<script>alert' not in run_page
+    assert '&lt;script&gt;alert(1)&lt;/script&gt;' in run_page
+    assert Page(run_page).tags.count('script') == 1
+
+
+def test_run_report__figures_of_the_run(run_page):
+    # a is found, the other class is missed and has a false box
+    assert 'finds 1 of 2 defects (50 %)' in run_page
+    assert 'draws 2 boxes, of which 1 (50 %) are false' in run_page
+    rows = Page(run_page).cells
+    assert ['a', '1', '0', '0'] in rows
+    assert [SCRIPT_CLASS, '0', '0', '1'] in rows
+    assert ['no defect (false box)', '0', '1'] in rows
+    # the mean step takes 3 s, and there were 20
+    assert '<dt>minutes of training steps</dt><dd>1.0</dd>' in run_page
+    # 4 of 8 boxes are left
+    assert ['selected', '4', '50.0', '50.0', '50.0'] in rows
+
+
+def test_run_report__every_picture_is_described(run_page):
+    alts = Page(run_page).alts
+    assert all(alts)
+    assert f'1; truth: {SCRIPT_CLASS} (missed)' in alts
+    assert '0; detected: a 0.80' in alts
+
+
+def test_run_report__says_what_is_missing(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    (folder / 'test.gt.json').unlink()
+    page = run_report(read_run(folder), Pictures())
+    headings = Page(page).headings
+    assert 'Each class' in headings
+    assert 'Confusion of classes' not in headings
+    missing = page[page.index('id="missing"') :]
+    assert 'Confusion of classes' in missing
+    assert 'test_evaluator.save_predictions=True' in missing
+
+
+def test_run_report__moved_images_are_no_error(run, tmp_path):
+    for image in tmp_path.glob('run/*.png'):
+        image.rename(tmp_path / image.name)
+    assert '--img-root' in run_report(run, Pictures())
+    page = run_report(run, Pictures(img_root=tmp_path))
+    assert 'Best and worst detections' in Page(page).headings
+
+
+def test_read_run__unknown_evaluation_is_named(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    with pytest.raises(InputError, match=r'dev.*\(test\)'):
+        read_run(folder, 'dev')
+
+
+def test_read_run__damaged_files_are_named(tmp_path):
+    folder = write_run(tmp_path / 'run')
+    (folder / 'pseudo_labels.json').write_text('[{"epoch": "x"}]')
+    with pytest.raises(InputError, match=r'pseudo_labels\.json is no list'):
+        read_run(folder)
+
+
+def test_ablation_bars__equal_the_records(study):
+    bars = ablation_bars(study, 'mAP_50')
+    assert [(x.run, x.series, x.spread.seeds) for x in bars] == [
+        ('x', 'test', 2),
+        ('y', 'test', 1),
+    ]
+    axes = bar_chart(bars, 'mAP').axes[0]
+    widths = [patch.get_width() for patch in axes.patches]
+    assert widths == pytest.approx([60, 40])
+    # the sample's deviation of 50 and 70; one seed has no whisker
+    (whisker,) = axes.containers[1].lines[2]
+    assert whisker.get_segments()[0][:, 0] == pytest.approx(
+        [60 - 200**0.5, 60 + 200**0.5]
+    )
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ['x', '60.0 ± 14.1', 'y', '40.0']
+
+
+def test_study_report__tables_and_words(study):
+    text = study_report(study, None, Pictures())
+    page = Page(text)
+    assert 'x is highest with 60.0 ± 14.1 %' in text
+    assert 'without an error bar: y.' in text
+    row = ['x', 'test', '2', '10', '60.0 ± 14.1', *['50.0 ± 0.0'] * 4]
+    assert row in page.cells
+    assert ['a', '60.0 ± 14.1', '40.0'] in page.cells
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert '--run WORK_DIR' in text
+
+
+def test_study_report__with_a_run(study, run):
+    page = Page(study_report(study, run, Pictures()))
+    assert 'One run: run' in page.headings
+    assert 'Best and worst detections' in page.headings
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_stage_lines__keep_rate():
+    stages = dict(predicted=dict(boxes=8), selected=dict(boxes=2))
+    entry = dict(epoch=3, stages=stages)
+    assert keep_rates(entry) == dict(predicted=1, selected=0.25)
+    lines = stage_lines([entry], 'kept')
+    assert [(x.name, x.x, x.y) for x in lines] == [
+        ('predicted', [3], [1]),
+        ('selected', [3], [0.25]),
+    ]
+
+
+def test_inline_svg__ids_differ_and_text_stays():
+    style = dict(color='black')
+    figure = line_chart([Line('a', [0, 1], [0, 1], style)], 'x$y$', 'z')
+    first, second = (inline_svg(figure, key, '"<>') for key in 'ab')
+    assert not set(Page(first).ids) & set(Page(second).ids)
+    assert '>x$y$</text>' in first
+    assert 'aria-label="&quot;&lt;&gt;"' in first
+    assert 'var(--ink)' in first
+    for forbidden in ('<style', '<metadata', '<!--', 'xmlns', '#000000'):
+        assert forbidden not in first
+
+
+def test_read_synthetic__wrong_folder_is_named(tmp_path):
+    with pytest.raises(InputError, match=r'annotations_\*\.json'):
+        read_synthetic(tmp_path)
