@@ -3,10 +3,12 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.apis import inference_detector, init_detector
 from mmengine.structures import InstanceData
 from tiny_detector import CLASSES, write_detector
 from tiny_diffusion import write_steel
+from torchvision.ops import box_iou
 
 from dsym.diffusion.examples import read_image
 from dsym.diffusion.judges import (
@@ -121,31 +123,34 @@ def test_describe__where_nothing_varies_or_nothing_is(labelled):
 
 @pytest.fixture(scope='module')
 def detector(tmp_path_factory):
-    return write_detector(tmp_path_factory.mktemp('detector'))
+    folder = tmp_path_factory.mktemp('detector')
+    return write_detector(folder, max_per_img=300)._asdict()
 
 
 def test_detector__as_mmdets_own_inference(detector, labelled):
-    """Boxes around its own detections have an IoU of 1 and their scores."""
     paths = [x['img_path'] for x in labelled.infos[:2]]
     model = init_detector(**detector, device='cpu')
     pipeline = model.cfg.test_dataloader.dataset.pipeline
     model.cfg.test_dataloader.dataset.pipeline = [
         x for x in pipeline if not x['type'].endswith('LoadAnnotations')
     ]
-    results = [inference_detector(model, x).pred_instances for x in paths]
-    assert all(len(x) >= 5 for x in results)
-    tops = [x[x.scores.argsort(descending=True)[:5]] for x in results]
-    boxes = [x.bboxes.numpy() for x in tops]
-    labels = [x.labels.numpy() for x in tops]
     judge = DetectorJudge(**detector, classes=CLASSES)
-    answers = judge(paths, boxes, labels)
-    for answer, top in zip(answers, tops):
-        assert answer.shape == (5, 2)
-        np.testing.assert_allclose(answer[:, 0], 1, atol=1e-4)
-        np.testing.assert_allclose(answer[:, 1], top.scores, atol=1e-5)
-    # alone, and beside the best box
-    (alone,) = judge(paths[1:], [boxes[1] + 1000], labels[1:])
-    assert not alone.any()
+    boxes = np.array([[0, 0, 80, 64], [5, 8, 60, 40], [10, 20, 30, 50]], float)
+    labels = np.array([3, 0, 5])
+    answers = judge(paths, [boxes, boxes[1:]], [labels, labels[1:]])
+    assert [x.shape for x in answers] == [(3, 2), (2, 2)]
+    for path, answer, first in zip(paths, answers, (0, 1)):
+        detected = inference_detector(model, path).pred_instances
+        for (iou, score), box, label in zip(
+            answer, boxes[first:], labels[first:]
+        ):
+            mine = detected[detected.labels == label]
+            ious = box_iou(torch.tensor(box)[None], mine.bboxes.double())[0]
+            best = (ious * mine.scores).argmax()
+            assert iou == pytest.approx(float(ious[best]), abs=1e-4) > 0
+            assert score == pytest.approx(float(mine.scores[best]), abs=1e-5)
+    (nowhere,) = judge(paths[1:], [boxes + 1000], [labels])
+    assert not nowhere.any()
 
 
 def test_detector__missing_file_is_named(detector, tmp_path):
@@ -159,5 +164,5 @@ def test_detector__missing_file_is_named(detector, tmp_path):
 def test_detector__of_other_classes_is_refused(detector):
     with pytest.raises(InputError) as error:
         DetectorJudge(**detector, classes=('dent', 'rust'))
-    assert 'knows crazing' in str(error.value)
+    assert 'knows a, b' in str(error.value)
     assert 'has dent, rust' in str(error.value)

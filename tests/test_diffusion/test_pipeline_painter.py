@@ -38,7 +38,7 @@ def write_tokenizer(folder):
     vocab, merges = folder / 'vocab.json', folder / 'merges.txt'
     vocab.write_text(json.dumps({x: i for i, x in enumerate(vocabulary)}))
     merges.write_text('#version: 0.2\n')
-    return CLIPTokenizer.from_pretrained(folder, model_max_length=24)
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
 
 
 @pytest.fixture(scope='module')
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
                 intermediate_size=16,
                 num_hidden_layers=1,
                 num_attention_heads=2,
-                max_position_embeddings=24,
+                max_position_embeddings=77,
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,
             )
@@ -72,7 +72,7 @@ def folder(tmp_path_factory):
         unet=UNet2DConditionModel(
             in_channels=9, out_channels=4, cross_attention_dim=16, **UNET
         ),
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

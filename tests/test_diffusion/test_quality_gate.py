@@ -98,7 +98,8 @@ def test_change__of_the_box_alone():
 
 @pytest.fixture(scope='module')
 def detector(tmp_path_factory):
-    return write_detector(tmp_path_factory.mktemp('detector'))
+    folder = tmp_path_factory.mktemp('detector')
+    return write_detector(folder, max_per_img=300)._asdict()
 
 
 def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
