@@ -147,7 +147,8 @@ def test_detector__as_mmdets_own_inference(detector, labelled):
             mine = detected[detected.labels == label]
             ious = box_iou(torch.tensor(box)[None], mine.bboxes.double())[0]
             best = (ious * mine.scores).argmax()
-            assert iou == pytest.approx(float(ious[best]), abs=1e-4) > 0
+            assert ious[best] > 0
+            assert iou == pytest.approx(float(ious[best]), abs=1e-4)
             assert score == pytest.approx(float(mine.scores[best]), abs=1e-5)
     (nowhere,) = judge(paths[1:], [boxes + 1000], [labels])
     assert not nowhere.any()
