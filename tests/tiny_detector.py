@@ -57,6 +57,7 @@ def write_detector(folder, mamba=False, max_per_img=5):
             nn.init.normal_(parameter)
     for branch in model.bbox_head.head_module.cls_preds:
         nn.init.normal_(branch[-1].weight)
+        nn.init.zeros_(branch[-1].bias)
     config.dump(str(folder / 'detector.py'))
     content = dict(
         state_dict=model.state_dict(),

@@ -44,10 +44,23 @@ def parse_args() -> argparse.Namespace:
         help='height and width, or one for both; of the test pipeline',
     )
     parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--latency', action='store_true')
+    parser.add_argument(
+        '--latency',
+        type=int,
+        nargs='?',
+        const=50,
+        metavar='CALLS',
+        help='timed calls of each row; default: 50',
+    )
     args = parser.parse_args()
-    if len(args.size) > 2 or min(*args.size, args.batch) < 1:
-        parser.error('--size takes one or two numbers, --batch one, above 0')
+    least = min(
+        *args.size, args.batch, 1 if args.latency is None else args.latency
+    )
+    if len(args.size) > 2 or least < 1:
+        parser.error(
+            '--size takes one or two numbers, --batch and --latency one, '
+            'above 0'
+        )
     return args
 
 
@@ -63,8 +76,8 @@ def main() -> None:
             model, classes, files.checkpoint, args.out, size, args.batch
         )
         print(args.out)
-        if args.latency:
-            report = measure_latency(files, size)
+        if args.latency is not None:
+            report = measure_latency(files, size, args.latency)
             print(format_latency(report))
             table = args.out.with_suffix('.latency.json')
             table.write_text(json.dumps(report, indent=2) + '\n')

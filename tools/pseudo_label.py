@@ -35,7 +35,6 @@ from toolbox_script import describe, is_input_error, stop
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.datasets.dataset_report import format_report, issue_report
-from dsym.datasets.issues import ISSUE_KINDS
 from dsym.inference.corrections import (
     COCO,
     SCANS,
@@ -44,6 +43,7 @@ from dsym.inference.corrections import (
     Review,
     describe_changes,
     find_format,
+    on_load,
     read_corrected,
     read_written,
     review_to_coco,
@@ -195,7 +195,7 @@ def read(args: argparse.Namespace) -> int:
     source = f'{args.read} ({form})'
     report = issue_report(source, classes, review.infos, review.issues)
     print(format_report(report))
-    if any(ISSUE_KINDS[x.kind].on_load == 'raise' for x in review.issues):
+    if any(on_load(x) == 'raise' for x in review.issues):
         print(f'{args.out} is not written', file=sys.stderr)
         return 1
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..datasets.coco_export import infos_to_coco
 from ..datasets.defect_voc import DefectVOCDataset
-from ..datasets.issues import DatasetError, Issue
+from ..datasets.issues import ISSUE_KINDS, DatasetError, Issue
 from ..datasets.verified_coco import VerifiedCocoDataset
 from ..errors import InputError, MissingFileError
 from .voc_writer import whole_pixels
@@ -225,6 +225,11 @@ def read_corrected(folder: Path, form: str, root: str = '') -> Review:
     return review
 
 
+def on_load(issue: Issue) -> str:
+    """What a data set does with a fault: 'raise', 'warn' or 'keep'."""
+    return ISSUE_KINDS[issue.kind].on_load
+
+
 def find_format(folder: Path, root: str = '') -> str:
     """Find out which of the written formats was corrected.
 
@@ -253,8 +258,9 @@ def find_format(folder: Path, root: str = '') -> str:
     changed = []
     for form in there:
         review = read_corrected(folder, form, root)
-        done = review.issues or review.left_out
-        if done or set(review.counts()) - {'kept'}:
+        # others, such as boxes that occur twice, may have been written so
+        faults = [x for x in review.issues if on_load(x) != 'keep']
+        if faults or review.left_out or set(review.counts()) - {'kept'}:
             changed.append(form)
     if len(changed) > 1:
         raise InputError(

@@ -1,21 +1,29 @@
 """Time a detector in PyTorch and in onnxruntime, image to detections."""
 
+import copy
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 
 from ..provenance import describe_machine, git_commit
-from .model import ModelFiles, load_detector, read_config, set_test_cfg
+from .model import (
+    ModelFiles,
+    load_detector,
+    merge_branches,
+    read_config,
+    set_test_cfg,
+)
 from .onnx_backend import OnnxBackend
 from .onnx_export import export_onnx
 from .predictor import Backend, TorchBackend
 
 BATCHES = (1, 8)
+SCORE_THR = 0.25  # the default of tools/predict.py
 WARM_UP = 3  # calls that are not counted
 
 
@@ -51,9 +59,7 @@ def time_calls(
 def measure_latency(
     files: ModelFiles,
     size: Tuple[int, int],
-    score_thr: float = 0.25,
-    calls: int = 20,
-    batches: Sequence[int] = BATCHES,
+    calls: int,
 ) -> Dict[str, Any]:
     """Compare the ways to run a model.
 
@@ -64,16 +70,14 @@ def measure_latency(
     Args:
         files (ModelFiles): Of the model.
         size (tuple[int]): Height and width.
-        score_thr (float): Defaults to 0.25.
-        calls (int): Timed calls of each row. Defaults to 20.
-        batches (Sequence[int]): Images a call. Defaults to 1 and 8.
+        calls (int): Timed calls of each row.
 
     Returns:
         dict: ``rows`` of backend, batch, ``median_ms`` and ``p95_ms`` of a
         call, and where they come from.
     """
     config = read_config(files)
-    set_test_cfg(config, dict(score_thr=score_thr))
+    set_test_cfg(config, dict(score_thr=SCORE_THR))
     rows = []
 
     def add(name: str, backend: Backend, batch: int) -> None:
@@ -87,11 +91,12 @@ def measure_latency(
             )
         )
 
-    plain = TorchBackend(load_detector(files, config, deploy=False)[0], False)
-    merged = TorchBackend(load_detector(files, config)[0])
-    network, classes = load_detector(files, config, device='cpu')
+    model, classes = load_detector(files, config, deploy=False)
+    plain = TorchBackend(model, bf16=False)
+    merged = TorchBackend(merge_branches(copy.deepcopy(model)))
+    network = copy.deepcopy(merged.model).cpu()
     with TemporaryDirectory() as folder:
-        for batch in batches:
+        for batch in BATCHES:
             add('pytorch fp32', plain, batch)
             add('pytorch deploy', merged, batch)
             file = export_onnx(
@@ -109,7 +114,7 @@ def measure_latency(
         config=str(files.config),
         checkpoint=str(files.checkpoint),
         size=list(size),
-        score_thr=score_thr,
+        score_thr=SCORE_THR,
         calls=calls,
         bf16=merged.bf16,
         device=merged.device,

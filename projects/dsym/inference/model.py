@@ -123,10 +123,10 @@ def read_classes(config: Config, checkpoint: dict) -> Tuple[str, ...]:
 
 
 def merge_branches(model: nn.Module) -> nn.Module:
-    """Re-parameterise RepConv blocks and fuse norms into convolutions.
+    """Re-parameterise RepConv blocks, fuse norms, order channels last.
 
     Args:
-        model (nn.Module): Changed in place.
+        model (nn.Module): In eval mode; changed in place.
 
     Returns:
         nn.Module: The same model; equal but for rounding.
@@ -134,7 +134,7 @@ def merge_branches(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, RepVGGBlock):
             module.switch_to_deploy()
-    return fuse_conv_bn(model)
+    return fuse_conv_bn(model).to(memory_format=torch.channels_last)
 
 
 def load_detector(
@@ -148,7 +148,7 @@ def load_detector(
     Args:
         files (ModelFiles): Of :func:`resolve_model`.
         config (Config): Of :func:`read_config`.
-        deploy (bool): Merge branches and norms. Defaults to True.
+        deploy (bool): As :func:`merge_branches`. Defaults to True.
         device (str, optional): Defaults to the fastest there is.
 
     Returns:
@@ -181,5 +181,4 @@ def load_detector(
     model.eval().requires_grad_(False)
     if deploy:
         model = merge_branches(model)
-        model.to(memory_format=torch.channels_last)
     return model.to(device or get_device()), classes

@@ -1,0 +1,123 @@
+"""Predictions are those of mmdet's own functions."""
+
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.structures import InstanceData
+from mmyolo.models.layers import RepVGGBlock
+from tiny_detector import CLASSES, picture, write_pictures
+
+from dsym.errors import InputError
+from dsym.inference import build_predictor, resolve_model
+from dsym.inference.postprocess import select_boxes
+
+
+def same(ours, theirs):
+    assert len(ours) == len(theirs) > 0
+    for key in ('bboxes', 'scores'):
+        torch.testing.assert_close(
+            ours[key], theirs[key], rtol=1e-3, atol=1e-3
+        )
+    assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_image__as_inference_detector_of_mmdet(tiny, predictor):
+    image = picture(50, 30)
+    peer = init_detector(*tiny, device='cpu')
+    (found,) = predictor([image])
+    same(found, inference_detector(peer, image).pred_instances)
+    assert predictor.classes == CLASSES
+    merged = [
+        hasattr(x, 'rbr_reparam')
+        for x in predictor.backend.model.modules()
+        if isinstance(x, RepVGGBlock)
+    ]
+    assert merged and all(merged)
+
+
+def test_batch__as_test_step_on_files(tiny, predictor, tmp_path):
+    names = 'a.png', 'b.png', 'c.png'
+    write_pictures(tmp_path, names, width=30, height=50)
+    peer = init_detector(*tiny, device='cpu')
+    pipeline = Compose(peer.cfg.test_dataloader.dataset.pipeline)
+    packed = [
+        pipeline(dict(img_path=str(tmp_path / x), img_id=0, instances=[]))
+        for x in names
+    ]
+    with torch.no_grad():
+        expected = peer.test_step(pseudo_collate(packed))
+    found = predictor([picture(30, 50, seed) for seed in range(3)])
+    for ours, theirs in zip(found, expected):
+        same(ours, theirs.pred_instances)
+
+
+def test_other_sizes_in_the_batch__change_nothing(predictor):
+    images = [picture(50, 30), picture(30, 50, 1), picture(100, 60, 2)]
+    together = predictor(images)
+    for image, found in zip(images, together):
+        same(found, predictor([image])[0])
+        height, width = image.shape[:2]
+        assert found.bboxes.min() >= 0
+        assert found.bboxes[:, 2].max() <= width
+        assert found.bboxes[:, 3].max() <= height
+
+
+def test_boxes__are_in_pixels_of_the_original():
+    """64 x 64 input of a 100 x 50 image: scaled by 0.64, 16 px above."""
+    boxes = torch.tensor([[6.4, 16.0 + 6.4, 32.0, 16.0 + 32.0]])
+    meta = dict(
+        ori_shape=(50, 100),
+        scale_factor=(0.64, 0.64),
+        pad_param=(16, 16, 0, 0),
+    )
+    cfg = dict(nms=dict(type='nms', iou_threshold=0.7), max_per_img=9)
+    found = select_boxes(boxes, torch.tensor([[0.1, 0.9]]), cfg, meta)
+    torch.testing.assert_close(
+        found.bboxes, torch.tensor([[10.0, 10.0, 50.0, 50.0]])
+    )
+    assert found.labels.tolist() == [1]
+
+
+def test_threshold__drops_lower_scores_and_sorts(predictor):
+    boxes = InstanceData(
+        bboxes=torch.zeros(3, 4),
+        scores=torch.tensor([0.2, 0.5, 0.7]),
+        labels=torch.tensor([0, 1, 2]),
+    )
+    high = type(predictor)(None, None, CLASSES, 0.5)
+    assert high.choose(boxes).labels.tolist() == [2, 1]
+
+
+def test_lower_threshold_than_the_config__is_obeyed(tiny):
+    config = Config.fromfile(tiny.config)
+    assert config.model.test_cfg.score_thr > 0
+    found = build_predictor(resolve_model(*tiny), 0.0)
+    assert found.backend.model.bbox_head.test_cfg.score_thr == 0.0
+
+
+@pytest.mark.parametrize('which', ['config', 'checkpoint'])
+def test_missing_file__is_named(tiny, which):
+    files = tiny._replace(**{which: 'no.file'})
+    with pytest.raises(InputError, match=f'no.file: no such {which}'):
+        resolve_model(*files)
+
+
+def test_foreign_weights__are_refused(tiny, tmp_path):
+    content = torch.load(tiny.checkpoint)
+    content['state_dict'].pop('backbone.stem.conv.weight')
+    torch.save(content, tmp_path / 'x.pth')
+    files = resolve_model(tiny.config, tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=r'1 of .*stem\.conv\.weight'):
+        build_predictor(files, 0.0)
+
+
+def test_teacher_and_student__names_the_tool(tiny, tmp_path):
+    config = Config.fromfile(tiny.config)
+    config.model = dict(type='DSYMDetector', detector=config.model)
+    config.dump(str(tmp_path / 'semi.py'))
+    files = resolve_model(tmp_path / 'semi.py', tiny.checkpoint)
+    with pytest.raises(InputError, match=r'tools/export_detector\.py'):
+        build_predictor(files, 0.0)

@@ -1,0 +1,97 @@
+"""Selectors see the whole folder; CLIP's counts add up."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from test_inference.test_writers import boxes_of
+
+from dsym.errors import InputError
+from dsym.inference.pseudo_labels import (
+    Selection,
+    Spool,
+    build_selector,
+    marks,
+)
+from dsym.inference.sources import Frame
+
+PIXELS = np.zeros((30, 40, 3), np.uint8)
+CLASSES = ('a', 'b')
+
+
+def spool_of(folder, scores):
+    """An image a score, with one box of class 0 and one of class 1."""
+    spool = Spool(folder / 'x.jsonl')
+    for i, score in enumerate(scores):
+        boxes = boxes_of((0, score, 0, 0, 9, 9), (1, 0.95, 9, 9, 20, 20))
+        spool.write(Frame(f'{i}.png', PIXELS, path=folder / f'{i}.png'), boxes)
+    spool.close()
+    return spool
+
+
+def kept(spool, settings):
+    selector = build_selector(settings, spool, Config(dict()), 2)
+    selection = Selection(spool, selector, CLASSES)
+    images = [f.name for f, boxes in selection if 0 in boxes.labels]
+    return images, selection.summary()
+
+
+def test_score_threshold__by_hand(tmp_path):
+    spool = spool_of(tmp_path, [0.2, 0.5, 0.8])
+    images, summary = kept(spool, dict(type='ScoreThreshold', score_thr=0.5))
+    assert images == ['1.png', '2.png']
+    assert summary['boxes'] == dict(
+        predicted=dict(a=3, b=3), selected=dict(a=2, b=3)
+    )
+    assert summary['images'] == dict(total=3, refused=0, empty=0)
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_class_thresholds__as_many_as_expected_in_any_order(tmp_path, reverse):
+    scores = sorted([0.15, 0.2, 0.3, 0.4, 0.6, 0.7], reverse=reverse)
+    spool = spool_of(tmp_path, scores)
+    # 0.5 a: 3 of 6; 1 b: 6 of 6
+    settings = dict(type='ClassThresholds', boxes_per_image=[0.5, 1.0])
+    images, summary = kept(spool, settings)
+    assert sorted(scores[int(x[0])] for x in images) == [0.4, 0.6, 0.7]
+    assert summary['boxes']['selected'] == dict(a=3, b=6)
+
+
+def test_mixture__splits_two_groups(tmp_path):
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(0.3, 0.02, 40), rng.normal(0.7, 0.02, 20)
+    spool = spool_of(tmp_path, [*high, *low])
+    images, _ = kept(spool, dict(type='MixtureThreshold'))
+    assert images == [f'{i}.png' for i in range(20)]
+
+
+def test_no_labelled_images__one_line(tmp_path):
+    with pytest.raises(InputError, match='needs labelled images'):
+        kept(spool_of(tmp_path, [0.2]), dict(type='ClassThresholds'))
+
+
+def test_unknown_selector__one_line(tmp_path):
+    with pytest.raises(InputError, match=r'--selector .*give type='):
+        kept(spool_of(tmp_path, [0.2]), dict(type='Best'))
+
+
+def test_filter__drops_boxes_and_images(tmp_path):
+    def judge(samples, labels):
+        assert [x.ori_shape for x in samples] == [[30, 40]] * 3
+        for i, boxes in enumerate(labels):
+            boxes.clip_scores = torch.full((len(boxes),), 0.25)
+            boxes.set_metainfo(dict(refused=i == 1))
+        return [x[:0] if i == 1 else x[:1] for i, x in enumerate(labels)]
+
+    spool = spool_of(tmp_path, [0.6, 0.7, 0.8])
+    selector = build_selector(
+        dict(type='TwoThresholds', low=0.5, high=0.75), spool, Config(), 2
+    )
+    selection = Selection(spool, selector, CLASSES, judge)
+    found = [boxes for _, boxes in selection]
+    assert list(map(len, found)) == [1, 0, 1]
+    assert marks(found[0]) == [dict(pseudo=1, weight=0.6, clip_score=0.25)]
+    assert marks(found[2])[0]['weight'] == 1
+    summary = selection.summary()
+    assert summary['images'] == dict(total=3, refused=1, empty=1)
+    assert summary['boxes']['filtered'] == dict(a=2, b=0)

@@ -1,0 +1,166 @@
+"""predict.py and export_onnx.py as a user calls them."""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_detector import (
+    picture,
+    write_detector,
+    write_pictures,
+    write_video,
+)
+from tiny_run import call_script
+
+from dsym.inference import build_predictor, resolve_model
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+THR = ('--score-thr', '0')
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    return write_detector(tmp_path_factory.mktemp('tiny') / 'run')
+
+
+def predict(tiny, out, *args):
+    return call_script(
+        TOOLS / 'predict.py', *tiny, *args, '--out-dir', out, *THR
+    )
+
+
+def rows_of(out):
+    with open(out / 'predictions.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_folder_with_a_corrupt_image__status_and_files(tiny, tmp_path):
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'sub/b.png', 'c.png'])
+    whole = (folder / 'c.png').read_bytes()
+    (folder / 'c.png').write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / 'out'
+    done = predict(tiny, out, folder, '--batch-size', '2')
+    assert done.returncode == 1
+    assert '10 detections in 2 images' in done.stdout
+    assert '1 images could not be read' in done.stderr
+    rows = rows_of(out)
+    assert [x['image'] for x in rows] == ['a.png'] * 5 + ['sub/b.png'] * 5
+    (found,) = build_predictor(resolve_model(*tiny), 0.0)([picture()])
+    read = [[float(x[k]) for k in ('x1', 'y1', 'x2', 'y2')] for x in rows[:5]]
+    np.testing.assert_allclose(read, found.bboxes, atol=0.01)
+    content = json.loads((out / 'predictions.json').read_text())
+    assert len(content['images']) == 2 and len(content['annotations']) == 10
+    assert content['info']['image_root'] == str(folder)
+    drawn = sorted(x.name for x in (out / 'drawn').rglob('*.png'))
+    assert drawn == ['a.png', 'b.png']
+
+
+def test_images__only_what_is_asked_for(tiny, tmp_path):
+    folder = write_pictures(tmp_path, ['a.png', 'b.png'])
+    out = tmp_path / 'out'
+    done = predict(
+        tiny, out, folder / 'b.png', '--format', 'csv', '--no-images'
+    )
+    assert done.returncode == 0, done.stderr
+    assert [x.name for x in out.iterdir()] == ['predictions.csv']
+    assert {x['image'] for x in rows_of(out)} == {'b.png'}
+
+
+def test_video__frames_times_and_drawings(tiny, tmp_path):
+    video = write_video(tmp_path / 'v.mp4', frames=6, fps=5)
+    out = tmp_path / 'out'
+    assert predict(tiny, out, video).returncode == 0
+    rows = rows_of(out)
+    assert sorted({int(x['frame']) for x in rows}) == list(range(6))
+    assert {x['time'] for x in rows if x['frame'] == '3'} == {'0.600'}
+    drawn = cv2.VideoCapture(str(out / 'v_drawn.mp4'))
+    assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    content = json.loads((out / 'predictions.json').read_text())
+    assert [x['frame'] for x in content['images']] == list(range(6))
+
+
+def watch(tiny, folder, out, until, *names):
+    """Watch until a condition holds; add pictures when it has begun."""
+
+    def act():
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not (out / 'journal.jsonl').exists():
+            time.sleep(0.02)
+        write_pictures(folder, names)
+        while time.monotonic() < end and not until():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    done = predict(tiny, out, folder, '--watch', '0.05')
+    thread.join()
+    return done
+
+
+def test_watched_folder__late_file_once_and_resumes(tiny, tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'in/out'
+    write_pictures(folder, ['a.png'])
+
+    def seen(*names):
+        text = (out / 'journal.jsonl').read_text()
+        return all(x in text for x in names)
+
+    done = watch(
+        tiny, folder, out, lambda: seen('a.png', 'late.png'), 'late.png'
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(x['image'] for x in rows_of(out)) == (
+        ['a.png'] * 5 + ['late.png'] * 5
+    )
+    (folder / 'bad.png').write_bytes(b'no image')
+    done = watch(
+        tiny, folder, out, lambda: seen('bad.png', 'new.png'), 'new.png'
+    )
+    assert done.returncode == 1
+    names = sorted({x['image'] for x in rows_of(out)})
+    assert names == ['a.png', 'late.png', 'new.png']
+    assert len(rows_of(out)) == 15
+    content = json.loads((out / 'predictions.json').read_text())
+    assert [x['id'] for x in content['images']] == [1, 2, 3]
+    assert len(content['annotations']) == 15
+
+    done = predict(tiny, out, folder)
+    assert done.returncode == 2
+    assert 'holds the results of a watched folder' in done.stderr
+
+
+def test_errors__one_line(tiny, tmp_path):
+    done = call_script(TOOLS / 'predict.py', *tiny, tmp_path / 'no.png')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith('predict.py: error:') and 'no.png' in line
+
+
+def test_export_onnx__predicts_and_times(tiny, tmp_path):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    file = tmp_path / 'x.onnx'
+    done = call_script(
+        TOOLS / 'export_onnx.py', *tiny, '--out', file, '--size', '64',
+        '--latency', '2',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / 'x.latency.json').read_text())
+    rows = [(x['backend'], x['batch']) for x in report['rows']]
+    ways = 'pytorch fp32', 'pytorch deploy', 'onnxruntime'
+    assert rows == [(way, batch) for batch in (1, 8) for way in ways]
+    for row in report['rows']:
+        assert 0 < row['median_ms'] <= row['p95_ms']
+        assert f'{row["median_ms"]:.1f} ms' in done.stdout
+    write_pictures(tmp_path, ['a.png'])
+    done = predict(tiny, tmp_path / 'out', tmp_path / 'a.png', '--onnx', file)
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(tmp_path / 'out')) == 5

@@ -1,0 +1,105 @@
+"""pseudo_label.py: a folder is labelled, corrected and read back."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_clip import RESNET, tiny_clip
+from tiny_detector import CLASSES, write_detector, write_pictures
+from tiny_run import call_script
+
+from dsym.clip import save_clip
+from dsym.datasets import DefectVOCDataset, VerifiedCocoDataset
+
+TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'pseudo_label.py'
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    return write_detector(tmp_path_factory.mktemp('pseudo') / 'run')
+
+
+def label(tiny, folder, out, *args):
+    return call_script(
+        TOOL, *tiny, folder, '--out-dir', out, '--selector',
+        'type=ScoreThreshold', 'score_thr=0.05', *args,
+    )  # fmt: skip
+
+
+def test_round_trip__one_correction(tiny, tmp_path):
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'sub/b.png'])
+    (folder / 'bad.png').write_bytes(b'no image')
+    out = tmp_path / 'labels'
+    done = label(tiny, folder, out)
+    assert done.returncode == 1, done.stderr  # of the bad image
+    summary = json.loads((out / 'summary.json').read_text())
+    content = json.loads((out / 'coco.json').read_text())
+    number = len(content['annotations'])
+    assert summary['images']['unreadable'] == 1
+    assert sum(summary['boxes']['selected'].values()) == number > 1
+    assert all(x['pseudo'] == 1 for x in content['annotations'])
+
+    content['annotations'].pop(0)
+    (out / 'coco.json').write_text(json.dumps(content))
+    corrected = tmp_path / 'corrected.json'
+    done = call_script(TOOL, '--read', out, '--out', corrected)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f'{number - 1} kept, 0 moved, 0 relabelled, 0 added, 1 removed'
+    ) in done.stdout
+    dataset = VerifiedCocoDataset(
+        ann_file=str(corrected),
+        data_prefix=dict(img=str(folder)),
+        metainfo=dict(classes=CLASSES),
+        test_mode=True,
+    )
+    assert len(dataset) == 2
+
+    content['annotations'][0]['category_id'] = 7
+    (out / 'coco.json').write_text(json.dumps(content))
+    corrected.unlink()
+    done = call_script(TOOL, '--read', out, '--out', corrected)
+    assert done.returncode == 1
+    assert '1 unknown classes' in done.stdout
+    assert not corrected.exists()
+
+    (folder / 'bad.png').unlink()
+    voc = DefectVOCDataset(
+        data_root=str(folder),
+        data_prefix=dict(img='', ann=str(out / 'voc')),
+        metainfo=dict(classes=CLASSES),
+    )
+    boxes = [len(voc.get_data_info(i)['instances']) for i in range(len(voc))]
+    assert sum(boxes) == number
+
+
+def test_clip__judges_with_thresholds_of_labelled_images(tiny, tmp_path):
+    save_clip(tiny_clip(RESNET), tmp_path / 'clip', half=False)
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'b.png'])
+    done = label(
+        tiny, folder, tmp_path / 'out', '--clip', tmp_path / 'clip',
+        '--formats', 'coco',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / 'out/summary.json').read_text())
+    stages = summary['boxes']
+    assert list(stages) == ['predicted', 'selected', 'filtered']
+    assert sum(stages['selected'].values()) > 0
+    for name in CLASSES:
+        assert stages['filtered'][name] <= stages['selected'][name]
+    content = json.loads((tmp_path / 'out/coco.json').read_text())
+    assert len(content['annotations']) == sum(stages['filtered'].values())
+    assert all('clip_score' in x for x in content['annotations'])
+    assert not (tmp_path / 'out/voc').exists()
+
+
+def test_errors__one_line(tiny, tmp_path):
+    done = call_script(TOOL, *tiny)
+    assert done.returncode == 2
+    assert 'to write labels, folder is needed' in done.stderr
+    done = call_script(TOOL, '--read', tmp_path, '--out', 'x', '--clip', 'y')
+    assert 'clip has no meaning with --read' in done.stderr
+    done = call_script(TOOL, '--read', tmp_path, '--out', tmp_path / 'x')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert str(tmp_path) in line
