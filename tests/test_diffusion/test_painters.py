@@ -31,6 +31,7 @@ def job(label, seed, size=16):
 
 
 JOBS = [job(0, 5), job(CLEAN, 6), job(1, 7)]
+DEFECTS = JOBS[::2]
 
 
 def build(model, **options):
@@ -44,7 +45,7 @@ def test_windows__as_the_model_was_trained(model):
     assert (painter.context, painter.min_side) == ((1.2, 2.0), 16)
 
 
-def by_hand(model, jobs, labels, draft=None, strength=1.0):
+def by_hand(model, jobs, labels, guidance, draft=None, strength=1.0):
     """The model's own painting of the jobs."""
     noise = [
         torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(x.seed))
@@ -55,7 +56,7 @@ def by_hand(model, jobs, labels, draft=None, strength=1.0):
         [torch.tensor([x]) for x in labels],
         [torch.from_numpy(x.box)[None] for x in jobs],
         num_steps=2,
-        guidance=2.0,
+        guidance=guidance,
         noise=torch.stack(noise),
         draft=draft,
         strength=strength,
@@ -70,9 +71,12 @@ def assert_equal_pixels(found, expected):
 
 
 def test_paint__is_the_models_with_the_jobs_noise(model):
-    # C + 1 is the label of a box without a defect
-    expected = by_hand(model, JOBS, [0, 3, 1])
-    assert_equal_pixels(build(model).paint(JOBS), expected)
+    painted = build(model, guidance=3.0).paint(JOBS)
+    defects = by_hand(model, DEFECTS, [0, 1], 3.0)
+    assert_equal_pixels([painted[0], painted[2]], defects)
+    # C + 1 is the label of a box without a defect; it needs no guidance
+    clean = by_hand(model, JOBS[1:2], [3], 1.0)
+    assert_equal_pixels(painted[1:2], clean)
 
 
 def test_paint__only_the_box_changes(model):
@@ -96,11 +100,11 @@ def test_paint__same_in_batches_of_any_size(model):
 
 def test_strength__drafts_of_defects_but_none_of_clean_boxes(model, examples):
     painted = build(model, examples=examples, strength=0.5).paint(JOBS)
-    defects = [JOBS[0], JOBS[2]]
-    draft = as_tensor([examples.put_into(*x) for x in defects])
-    expected = by_hand(model, defects, [0, 1], draft, 0.5)
-    assert_equal_pixels([painted[0], painted[2]], expected)
-    assert_equal_pixels([painted[1]], by_hand(model, JOBS[1:2], [3]))
+    draft = as_tensor([examples.put_into(*x) for x in DEFECTS])
+    defects = by_hand(model, DEFECTS, [0, 1], 2.0, draft, 0.5)
+    assert_equal_pixels([painted[0], painted[2]], defects)
+    clean = by_hand(model, JOBS[1:2], [3], 1.0)
+    assert_equal_pixels(painted[1:2], clean)
 
 
 def test_bf16__is_near(model):

@@ -184,11 +184,11 @@ def test_processes__make_the_same_files(labelled, made, tmp_path):
     assert files(parallel.parent) == files(made.parent)
 
 
-def test_processes__hand_their_errors_on(labelled, tmp_path):
-    """A mistake in the settings is no process that was killed."""
+def test_missing_model__is_said_before_anything_is_made(labelled, tmp_path):
     painter = dict(type='DiffusionPainter', model=str(tmp_path / 'nothing'))
-    with pytest.raises(MissingFileError, match=r'nothing holds no Cond'):
-        make(labelled, tmp_path, 64, workers=2, painter=painter)
+    with pytest.raises(MissingFileError, match='nothing holds no Cond'):
+        make(labelled, tmp_path, 4, painter=painter)
+    assert not [*tmp_path.glob('*/images/*')]
 
 
 def test_gate__only_what_it_keeps_is_in_the_set(labelled, tmp_path):
