@@ -36,6 +36,9 @@ def write_detector(folder, mamba=False, max_per_img=5):
     folder.mkdir(parents=True, exist_ok=True)
     config = Config.fromfile(write_config(folder, CONFIGS))
     config.model.test_cfg.max_per_img = max_per_img
+    # without the auxiliary branch, which costs time
+    config.model.backbone.with_aux = config.model.neck.with_aux = False
+    config.model.bbox_head.aux_head_module = None
     if mamba:
         config.model.bbox_head.type = 'MambaHead'
         config.model.bbox_head.head_module.update(
