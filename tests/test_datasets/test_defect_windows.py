@@ -107,12 +107,12 @@ def test_clean__its_share_of_items(boxes):
 def test_free_box__none_where_there_is_no_room():
     rng = np.random.default_rng(0)
     whole = np.array([[0, 0, 64, 48]], np.float32)
-    assert free_box((48, 64), whole, rng) is None
+    assert free_box((48, 64), whole, whole, rng) is None
     # 7 px of 8 that a box has at least
     small = np.array([[0, 0, 7, 7]], np.float32)
-    assert free_box((48, 64), small, rng) is None
+    assert free_box((48, 64), small, small, rng) is None
     for _ in range(20):
-        x1, y1, x2, y2 = free_box((48, 64), whole / 2, rng)
+        x1, y1, x2, y2 = free_box((48, 64), whole / 2, whole / 2, rng)
         assert 8 <= y2 - y1 <= 24 and 8 <= x2 - x1 <= 32
         assert 0 <= x1 and 0 <= y1 and x2 <= 64 and y2 <= 48
         assert x1 >= 32 or y1 >= 24

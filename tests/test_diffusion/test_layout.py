@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_diffusion import DEFECTS, HEIGHT, WIDTH, write_steel
 
-from dsym.diffusion.layout import DefectLayout, grown, overlap
+from dsym.diffusion.layout import DefectLayout, grown, in_windows, overlap
 from dsym.errors import InputError
 
 DRAWS = 400
@@ -132,6 +132,29 @@ def test_ignored_boxes__are_no_truth(tmp_path):
     for info in labelled.infos[1::2]:
         info['instances'][0]['ignore_flag'] = 1
     assert {int(x.labels[0]) for x in plans(labelled, 40)} == {0}
+
+
+def test_ignored_boxes__are_erased_or_kept_as_such(tmp_path):
+    labelled = write_steel(tmp_path)
+    labelled.infos[0]['instances'][1]['ignore_flag'] = 1
+    for background in ('clean', 'keep'):
+        for plan in plans(labelled, 40, background=background):
+            if Path(plan.path).stem != '0':
+                continue
+            if background == 'clean':
+                assert len(plan.erased) == 2
+            else:
+                assert plan.kept_ignored.tolist() == [False, True]
+
+
+def test_in_windows__long_boxes_in_parts_that_overlap():
+    """A box of 100 px of windows of 40: 3 parts of 33 px, 6 px more each."""
+    boxes = np.array([[0, 10, 100, 30], [5, 5, 45, 45]], np.float32)
+    parts = in_windows(boxes, 40)
+    third = 100 / 3
+    expected = [[i * third - 6, 10, (i + 1) * third + 6, 30] for i in range(3)]
+    np.testing.assert_allclose(parts[:3], expected, atol=1e-4)
+    assert parts[3].tolist() == [5, 5, 45, 45]
 
 
 def test_unknown_background__is_refused(labelled):

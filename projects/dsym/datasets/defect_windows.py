@@ -111,7 +111,10 @@ class DefectWindowDataset(Dataset):
         labels = np.array([x['bbox_label'] for x in real])
         empty = None
         if rng.random() < self.clean:
-            empty = free_box(image.shape[:2], boxes, rng)
+            taken = [x['bbox'] for x in info['instances']]
+            empty = free_box(
+                image.shape[:2], boxes, np.array(taken, np.float32), rng
+            )
         target = boxes[0] if empty is None else empty
         place = place_window(
             target,
@@ -142,13 +145,17 @@ class DefectWindowDataset(Dataset):
 
 
 def free_box(
-    shape: Tuple[int, int], boxes: np.ndarray, rng: np.random.Generator
+    shape: Tuple[int, int],
+    boxes: np.ndarray,
+    taken: np.ndarray,
+    rng: np.random.Generator,
 ) -> Optional[np.ndarray]:
-    """Draw a box that touches no other, of the size of one of them or less.
+    """Draw a box that touches no other, of the size of a defect or less.
 
     Args:
         shape (tuple[int]): Height and width of the image.
-        boxes (np.ndarray): ``(N, 4)``, corners in px.
+        boxes (np.ndarray): ``(N, 4)``, corners in px, of defects.
+        taken (np.ndarray): ``(M, 4)``, of all that may not be touched.
         rng (np.random.Generator): Source of randomness.
 
     Returns:
@@ -161,10 +168,10 @@ def free_box(
         w, h = (x2 - x1) * scale, (y2 - y1) * scale
         x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
         apart = (
-            (boxes[:, 0] >= x + w)
-            | (boxes[:, 2] <= x)
-            | (boxes[:, 1] >= y + h)
-            | (boxes[:, 3] <= y)
+            (taken[:, 0] >= x + w)
+            | (taken[:, 2] <= x)
+            | (taken[:, 1] >= y + h)
+            | (taken[:, 3] <= y)
         )
         if apart.all() and min(w, h) >= MIN_FREE:
             return np.array([x, y, x + w, y + h], np.float32)

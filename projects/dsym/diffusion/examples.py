@@ -1,4 +1,4 @@
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import mmcv
@@ -31,22 +31,17 @@ class DefectExamples:
 
     Args:
         dataset (BaseDataset): Labelled images.
-        channels (int): 1 for grey, 3 for RGB. Defaults to 1.
 
     Raises:
         InputError: If it has no defect.
     """
 
-    def __init__(self, dataset: BaseDataset, channels: int = 1) -> None:
-        self.channels = channels
-        self.images: Dict[str, np.ndarray] = {}
+    def __init__(self, dataset: BaseDataset) -> None:
+        self.images: Dict[Tuple[str, int], np.ndarray] = {}
         self.by_class: Dict[int, List[Example]] = {}
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)
             for x in real_instances(info):
-                x1, y1, x2, y2 = x['bbox']
-                if min(x2 - x1, y2 - y1) < 2:
-                    continue
                 image = self.image(info['img_path'])
                 example = Example(
                     info['img_path'], x['bbox'], ring_mean(image, x['bbox'])
@@ -58,11 +53,12 @@ class DefectExamples:
                 'no defect to paint: give labelled images'
             )
 
-    def image(self, path: str) -> np.ndarray:
+    def image(self, path: str, channels: int = 1) -> np.ndarray:
         """Read an image once, ``(H, W, C)``."""
-        if path not in self.images:
-            self.images[path] = read_image(path, self.channels)
-        return self.images[path]
+        key = path, channels
+        if key not in self.images:
+            self.images[key] = read_image(path, channels)
+        return self.images[key]
 
     def put_into(
         self, window: np.ndarray, box: np.ndarray, label: int, seed: int
@@ -100,7 +96,8 @@ class DefectExamples:
         else:
             example = self.draw(label, width / height, rng)
             a, b, c, d = (round(x) for x in example.box)
-            part = self.image(example.path)[b:d, a:c]
+            image = self.image(example.path, window.shape[2])
+            part = image[b : max(d, b + 1), a : max(c, a + 1)]
             around = example.around
         for axis in (0, 1):
             if rng.random() < 0.5:

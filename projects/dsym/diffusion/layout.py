@@ -22,6 +22,7 @@ class Plan(NamedTuple):
             before, somewhat larger than the true boxes.
         kept (np.ndarray): ``(K, 4)``, true boxes that stay.
         kept_labels (np.ndarray): ``(K,)``.
+        kept_ignored (np.ndarray): ``(K,)``, bool, of those to be ignored.
         boxes (np.ndarray): ``(N, 4)``, of what is painted.
         labels (np.ndarray): ``(N,)``.
     """
@@ -31,6 +32,7 @@ class Plan(NamedTuple):
     erased: np.ndarray
     kept: np.ndarray
     kept_labels: np.ndarray
+    kept_ignored: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
 
@@ -82,18 +84,19 @@ class DefectLayout:
         self.sides: List[list] = [[] for _ in range(count)]
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)
-            real = real_instances(info)
-            boxes = np.array([x['bbox'] for x in real], np.float32)
-            labels = np.array([x['bbox_label'] for x in real], int)
+            found = info['instances']
+            boxes = np.array([x['bbox'] for x in found], np.float32)
             entry = (
                 info['img_path'],
                 (info['height'], info['width']),
                 boxes.reshape(-1, 4),
-                labels,
+                np.array([x['bbox_label'] for x in found], int),
+                np.array([x.get('ignore_flag', 0) for x in found], bool),
             )
-            for label in set(labels.tolist()):
+            real = [(x['bbox_label'], x['bbox']) for x in real_instances(info)]
+            for label in {label for label, _ in real}:
                 self.images[label].append(entry)
-            for label, (x1, y1, x2, y2) in zip(labels, entry[2]):
+            for label, (x1, y1, x2, y2) in real:
                 self.sides[label].append((x2 - x1, y2 - y1))
         shown = np.array([len(x) for x in self.images], float)
         if not shown.any():
@@ -120,10 +123,11 @@ class DefectLayout:
         for _ in range(IMAGES):
             label = int(rng.choice(len(self.shares), p=self.shares))
             images = self.images[label]
-            path, shape, truth, labels = images[rng.integers(len(images))]
+            path, shape, truth, *more = images[rng.integers(len(images))]
             # as many of the class as one of its images shows
-            _, _, _, others = images[rng.integers(len(images))]
-            wanted = min(int((others == label).sum()), self.max_boxes)
+            *_, labels, ignored = images[rng.integers(len(images))]
+            shown = (labels == label) & ~ignored
+            wanted = min(int(shown.sum()), self.max_boxes)
             keep = self.background == 'keep'
             taken = [*truth] if keep else []
             boxes = []
@@ -143,9 +147,8 @@ class DefectLayout:
         return Plan(
             path,
             shape,
-            truth[:0] if keep else grown(truth),
-            truth if keep else truth[:0],
-            labels if keep else labels[:0],
+            truth[:0] if keep else in_windows(grown(truth), min(shape)),
+            *(x if keep else x[:0] for x in (truth, *more)),
             np.array(boxes, np.float32),
             np.full(len(boxes), label),
         )
@@ -169,14 +172,15 @@ class DefectLayout:
             np.ndarray, optional: ``(4,)``, corners in px; None if none was
             found.
         """
-        height, width = shape
+        (height, width), shorter = shape, min(shape)
         log = np.log(self.spread)
         for _ in range(TRIES):
             sides = self.sides[label][rng.integers(len(self.sides[label]))]
             w, h = sides * np.exp(rng.uniform(-log, log, 2))
             w, h = (
                 float(np.clip(x, min(MIN_SIDE, limit), limit))
-                for x, limit in ((w, width), (h, height))
+                # a window is a square: what is longer would not fit
+                for x, limit in ((w, shorter), (h, shorter))
             )
             x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
             box = np.array([x, y, x + w, y + h], np.float32)
@@ -190,6 +194,31 @@ def grown(boxes: np.ndarray) -> np.ndarray:
     sides = boxes[:, 2:] - boxes[:, :2]
     margin = np.maximum(FEATHER * sides.min(1, keepdims=True), 1)
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
+
+
+def in_windows(boxes: np.ndarray, side: int) -> np.ndarray:
+    """Cut boxes into parts that are at most so long and so high.
+
+    Args:
+        boxes (np.ndarray): ``(N, 4)``, corners in px.
+        side (int): Of the largest window in px.
+
+    Returns:
+        np.ndarray: ``(M, 4)``, which overlap by what the feathered edge of a
+        paste leaves over.
+    """
+    parts = []
+    for x1, y1, x2, y2 in boxes:
+        spans = []
+        for low, high in ((x1, x2), (y1, y2)):
+            count = int(np.ceil((high - low) / side))
+            edges = np.linspace(low, high, count + 1)
+            margin = FEATHER * side if count > 1 else 0
+            spans.append(
+                [(a - margin, b + margin) for a, b in zip(edges, edges[1:])]
+            )
+        parts += [(a, c, b, d) for a, b in spans[0] for c, d in spans[1]]
+    return np.array(parts, np.float32).reshape(-1, 4)
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from ..errors import InputError
 from .painters import CLEAN, Job
 
+DTYPES = ('float32', 'float16', 'bfloat16')
 PROMPT = 'a greyscale photo of a steel surface with a {defect_type} defect'
 CLEAN_PROMPT = 'a greyscale photo of a clean steel surface'
 
@@ -59,6 +60,10 @@ class PipelinePainter:
         dtype: str = 'float32',
         examples=None,
     ) -> None:
+        if dtype not in DTYPES:
+            raise InputError(
+                f'painter.dtype={dtype!r}: give one of {", ".join(DTYPES)}'
+            )
         self.pipeline = load_pipeline(model, getattr(torch, dtype)).to(device)
         self.pipeline.set_progress_bar_config(disable=True)
         words = words or {}

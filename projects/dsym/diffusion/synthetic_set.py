@@ -22,7 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Iterator, List, Optional
 
 import cv2
 import numpy as np
@@ -40,6 +40,7 @@ from .examples import DefectExamples
 from .layout import DefectLayout
 from .quality_gate import Candidate, build_gate
 from .synthesizer import Synthesizer, Synthetic
+from .synthetic_coco import to_coco
 from .synthetic_settings import (
     VERSION,
     LabelledSet,
@@ -92,8 +93,7 @@ class Workshop:
     ) -> None:
         classes = labelled.metainfo['classes']
         options = dict(recipe.painter)
-        channels = options.get('channels', 1)
-        examples = DefectExamples(labelled, channels)
+        examples = DefectExamples(labelled)
         try:
             painter = MODELS.build(
                 dict(options, classes=classes, examples=examples)
@@ -160,6 +160,7 @@ def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
         labels=plan.labels.tolist(),
         real_boxes=plan.kept.tolist(),
         real_labels=plan.kept_labels.tolist(),
+        real_ignored=plan.kept_ignored.tolist(),
         kept=kept,
         verdicts=[x._asdict() for x in verdicts],
     )
@@ -364,60 +365,3 @@ def collect(
         'current',
     )
     return kept[:count]
-
-
-def to_coco(
-    records: List[dict], labelled: LabelledSet, settings: Dict[str, object]
-) -> dict:
-    """Put records into COCO's form.
-
-    Args:
-        records (list[dict]): Of kept images.
-        labelled (LabelledSet): For the classes.
-        settings (dict): Of the set.
-
-    Returns:
-        dict: COCO's; an image also has ``number``, ``seed``, ``painter`` and
-        ``background``, an annotation of a painted box ``synthetic`` and its
-        verdict.
-    """
-    images, annotations = [], []
-    for i, x in enumerate(records):
-        images.append(
-            dict(
-                id=i,
-                file_name=f'{x["number"]:06d}.png',
-                width=x['width'],
-                height=x['height'],
-                number=x['number'],
-                seed=settings['seed'],
-                painter=settings['painter'],
-                background=os.path.basename(x['background']),
-            )
-        )
-        verdicts = x['verdicts'] or [None] * len(x['boxes'])
-        painted = [
-            (x['boxes'][j], x['labels'][j], dict(verdict=verdicts[j]))
-            for j in x['kept']
-        ]
-        real = [(*y, None) for y in zip(x['real_boxes'], x['real_labels'])]
-        for (x1, y1, x2, y2), label, more in [*real, *painted]:
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=i,
-                    category_id=label + 1,
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    area=(x2 - x1) * (y2 - y1),
-                    iscrowd=0,
-                    synthetic=more is not None,
-                    **(more or {}),
-                )
-            )
-    classes = labelled.metainfo['classes']
-    return dict(
-        info=dict(description='synthetic defects', settings=settings),
-        images=images,
-        annotations=annotations,
-        categories=[dict(id=i + 1, name=x) for i, x in enumerate(classes)],
-    )

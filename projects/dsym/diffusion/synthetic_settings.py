@@ -9,6 +9,8 @@ from mmengine.dataset import BaseDataset
 from ..weights import resolve_weights
 
 VERSION = 1  # of what is painted from the same settings
+# keys of settings that may name a file or a folder
+PATHS = ('model', 'checkpoint', 'config', 'clip', 'pretrained')
 
 
 class LabelledSet(NamedTuple):
@@ -69,16 +71,25 @@ def with_digests(settings: Any) -> Any:
         settings (Any): Of a config.
 
     Returns:
-        Any: The same with a digest for each text that is an existing path.
+        Any: The same with a digest for each existing path under one of
+        :data:`PATHS`.
     """
     if isinstance(settings, Mapping):
-        return {key: with_digests(x) for key, x in settings.items()}
+        return {
+            key: path_digest(x) if key in PATHS else with_digests(x)
+            for key, x in settings.items()
+        }
     if isinstance(settings, (list, tuple)):
         return [with_digests(x) for x in settings]
-    if isinstance(settings, (str, Path)):
-        path = resolve_weights(settings)
-        return file_digest(path) if os.path.exists(path) else settings
     return settings
+
+
+def path_digest(value: Any) -> Any:
+    """Digest of an existing path; settings below it, or the value itself."""
+    if not isinstance(value, (str, Path)):
+        return with_digests(value)
+    path = resolve_weights(value)
+    return file_digest(path) if os.path.exists(path) else value
 
 
 def file_digest(path: Union[str, Path]) -> str:

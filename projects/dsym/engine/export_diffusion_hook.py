@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..datasets import DefectWindowDataset
 from ..diffusion import ConditionalDiffusion, save_diffusion
 from ..errors import InputError
 from .unwrapped import unwrapped_model
@@ -43,6 +44,14 @@ class ExportDiffusionHook(Hook):
                 'ConditionalDiffusion: take the hook out of custom_hooks'
             )
         dataset = runner.train_dataloader.dataset
+        while not isinstance(dataset, DefectWindowDataset):
+            if not hasattr(dataset, 'dataset'):
+                raise InputError(
+                    'ExportDiffusionHook: train_dataloader has no '
+                    'DefectWindowDataset, whose windows the painter has to '
+                    'know: use one, or take the hook out of custom_hooks'
+                )
+            dataset = dataset.dataset
         save_diffusion(
             model,
             Path(self.out_dir or Path(runner.work_dir) / 'diffusion'),
