@@ -2,6 +2,7 @@ import numpy as np
 import publish_weights
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from dsym import weights
@@ -56,3 +57,20 @@ def test_publish__half_and_nothing_of_the_training():
     meta = small['meta']
     assert (meta['seed'], meta['epoch'], meta['note']) == (3, 9, 'of a test')
     assert meta['dataset_meta'] == dict(classes=('a',))
+
+
+def test_published__config_of_model_and_pipeline_without_paths():
+    config = Config(
+        dict(
+            default_scope='mmyolo',
+            data_root='/somewhere',
+            model=dict(type='X'),
+            test_dataloader=dict(
+                dataset=dict(data_root='/somewhere', pipeline=[dict(type='Y')])
+            ),
+        )
+    )
+    small = publish_weights.inference_config(config)
+    assert small.model == dict(type='X')
+    assert small.test_dataloader.dataset == dict(pipeline=[dict(type='Y')])
+    assert '/somewhere' not in small.pretty_text

@@ -1,8 +1,10 @@
 r"""Detect defects in images, a folder, a video or a folder that is watched.
 
-    python tools/predict.py CONFIG CHECKPOINT INPUT [INPUT ...] --out-dir out
-    python tools/predict.py CONFIG CHECKPOINT camera/ --watch 2 --out-dir out
+    python tools/predict.py INPUT [INPUT ...] --out-dir out
+    python tools/predict.py camera/ --watch 2 --out-dir out
+    python tools/predict.py INPUT --model CONFIG CHECKPOINT
 
+The detector is the one of the package, for steel, or that of --model.
 INPUT is one image or several, or one folder with its subfolders, or one video.
 OUT_DIR gets predictions.csv (image, class, score, x1, y1, x2, y2 in pixels of
 the original), predictions.json (COCO, with images and scores) and the drawings
@@ -28,7 +30,7 @@ from toolbox_script import describe, is_input_error, stop
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.errors import InputError
-from dsym.inference.model import ModelFiles, resolve_model
+from dsym.inference.model import EMBEDDED, ModelFiles, resolve_model
 from dsym.inference.predictor import Predictor, build_predictor
 from dsym.inference.sources import Video, open_source
 from dsym.inference.stream import Counts, run
@@ -54,9 +56,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
     parser.add_argument('input', nargs='+')
+    parser.add_argument(
+        '--model',
+        nargs='+',
+        default=[EMBEDDED],
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='files, or dsym://NAME (default: %(default)s)',
+    )
     parser.add_argument('--out-dir', type=Path, default=Path('predictions'))
     parser.add_argument('--score-thr', type=float, default=0.25)
     parser.add_argument('--batch-size', type=int, default=8)
@@ -71,6 +78,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: give 1 or more')
+    if len(args.model) > 2:
+        parser.error(f'--model: {args.model[2]} is neither of its two files')
     return args
 
 
@@ -173,7 +182,7 @@ def main() -> int:
     """Predict, and say what was found and where it is."""
     args = parse_args()
     try:
-        files: ModelFiles = resolve_model(args.config, args.checkpoint)
+        files: ModelFiles = resolve_model(*args.model)
         predictor = build_predictor(files, args.score_thr, args.onnx)
         info = {key: str(path) for key, path in files._asdict().items()}
         way = predict if args.watch is None else watch

@@ -32,7 +32,7 @@ def tiny(tmp_path_factory):
 
 def predict(tiny, out, *args):
     return call_script(
-        TOOLS / 'predict.py', *tiny, *args, '--out-dir', out, *THR
+        TOOLS / 'predict.py', *args, '--model', *tiny, '--out-dir', out, *THR
     )
 
 
@@ -138,7 +138,9 @@ def test_watched_folder__late_file_once_and_resumes(tiny, tmp_path):
 
 
 def test_errors__one_line(tiny, tmp_path):
-    done = call_script(TOOLS / 'predict.py', *tiny, tmp_path / 'no.png')
+    done = call_script(
+        TOOLS / 'predict.py', tmp_path / 'no.png', '--model', *tiny
+    )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith('predict.py: error:') and 'no.png' in line

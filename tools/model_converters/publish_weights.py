@@ -1,17 +1,18 @@
-r"""Write a detector's checkpoint small: float16 weights, where they come from.
+r"""Write a detector small: OUT.pth in float16 and OUT.py, all it needs.
 
-    python tools/model_converters/publish_weights.py \
-        work_dirs/my_run/epoch_200.pth out/my_detector.pth --note 'labeled_20'
+    python tools/model_converters/publish_weights.py CONFIG \
+        work_dirs/my_run/epoch_200.pth out/my_detector --note 'labeled_20'
 
 Kept are the weights that are tested (the average, with an EMAHook), the class
-names, the config, and which commit and data made them. Optimizer, schedules
-and messages are left out.
+names, the model and the test pipeline, and which commit and data made them.
+Optimizer, schedules, messages and paths are left out.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 import dsym  # noqa: F401  loads checkpoints safely
@@ -24,8 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument('config')
     parser.add_argument('checkpoint')
-    parser.add_argument('out', type=Path)
+    parser.add_argument('out', type=Path, help='without an ending')
     parser.add_argument('--note', default='', help='data, recipe, figures')
     return parser
 
@@ -48,12 +50,32 @@ def publish(checkpoint: dict, note: str) -> dict:
         },
         meta=dict(
             dataset_meta=meta.get('dataset_meta'),
-            cfg=meta.get('cfg'),
             epoch=meta.get('epoch'),
             seed=meta.get('seed'),
             commit=git_commit(),
             note=note,
         ),
+    )
+
+
+def inference_config(config: Config) -> Config:
+    """What of a config a detector needs outside of training.
+
+    Args:
+        config (Config): Of a training run.
+
+    Returns:
+        Config: Model and test pipeline.
+    """
+    return Config(
+        dict(
+            custom_imports=dict(imports=['dsym'], allow_failed_imports=False),
+            default_scope=config.get('default_scope', 'mmdet'),
+            model=config.model,
+            test_dataloader=dict(
+                dataset=dict(pipeline=config.test_dataloader.dataset.pipeline)
+            ),
+        )
     )
 
 
@@ -71,8 +93,11 @@ def main() -> None:
     except (InputError, FileNotFoundError) as error:
         parser.error(str(error))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(publish(checkpoint, args.note), args.out)
-    print(f'{args.out}: {args.out.stat().st_size / 2**20:.1f} MiB')
+    weights = args.out.with_name(f'{args.out.name}.pth')
+    torch.save(publish(checkpoint, args.note), weights)
+    config = inference_config(Config.fromfile(args.config))
+    config.dump(weights.with_suffix('.py'))
+    print(f'{weights}: {weights.stat().st_size / 2**20:.1f} MiB')
 
 
 if __name__ == '__main__':

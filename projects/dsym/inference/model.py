@@ -15,7 +15,9 @@ from torch import nn
 
 from ..engine.preflight_hook import checkpoint_fit
 from ..errors import InputError, MissingFileError
+from ..weights import PREFIX, resolve_weights
 
+EMBEDDED = f'{PREFIX}yolov9-t_neu-det-labeled20'
 OPTIONAL = 'aux'  # in the names of entries that only training needs
 
 
@@ -31,12 +33,16 @@ class ModelFiles(NamedTuple):
     checkpoint: Path
 
 
-def resolve_model(config: str, checkpoint: str) -> ModelFiles:
+def resolve_model(
+    config: str = EMBEDDED, checkpoint: Optional[str] = None
+) -> ModelFiles:
     """Find the files that a command line means.
 
     Args:
-        config (str): A config file.
-        checkpoint (str): A checkpoint of it.
+        config (str): A config file, or ``dsym://NAME`` alone for a detector
+            of the package. Defaults to the one for steel.
+        checkpoint (str, optional): A checkpoint of it. Defaults to None, the
+            package's.
 
     Returns:
         ModelFiles: Existing files.
@@ -44,7 +50,15 @@ def resolve_model(config: str, checkpoint: str) -> ModelFiles:
     Raises:
         MissingFileError: If one does not exist.
     """
-    files = ModelFiles(Path(config), Path(checkpoint))
+    if checkpoint is None:
+        if not config.startswith(PREFIX):
+            raise InputError(
+                f'{config}: without a checkpoint; give CONFIG CHECKPOINT, or '
+                f'{PREFIX}NAME for a detector of the package'
+            )
+        checkpoint = resolve_weights(config)
+        config = str(Path(checkpoint).with_suffix('.py'))
+    files = ModelFiles(Path(config), Path(resolve_weights(checkpoint)))
     for name, path in files._asdict().items():
         if not path.is_file():
             raise MissingFileError(
