@@ -1,4 +1,12 @@
-from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import (
+    Callable,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 import torch
@@ -129,10 +137,7 @@ class DiffusionPainter:
         Returns:
             list[np.ndarray]: Of each ``(S, S, C)``, uint8.
         """
-        painted: List[np.ndarray] = []
-        for start in range(0, len(jobs), self.batch_size):
-            painted += self._paint_batch(jobs[start : start + self.batch_size])
-        return painted
+        return in_batches(self._paint_batch, jobs, self.batch_size)
 
     def _paint_batch(self, jobs: Sequence[Job]) -> List[np.ndarray]:
         encoder = self.model.condition_encoder
@@ -228,6 +233,18 @@ class CopyPastePainter:
             list[np.ndarray]: Of each ``(S, S, C)``, uint8.
         """
         return [self.examples.put_into(*job) for job in jobs]
+
+
+def in_batches(
+    paint: Callable[[Sequence[Job]], List[np.ndarray]],
+    jobs: Sequence[Job],
+    size: int,
+) -> List[np.ndarray]:
+    """Paint so many jobs at a time."""
+    painted: List[np.ndarray] = []
+    for start in range(0, len(jobs), size):
+        painted += paint(jobs[start : start + size])
+    return painted
 
 
 def as_tensor(windows: Sequence[np.ndarray]) -> Tensor:

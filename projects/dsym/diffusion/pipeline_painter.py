@@ -6,7 +6,7 @@ import torch
 from mmengine.registry import MODELS
 
 from ..errors import InputError
-from .painters import CLEAN, Job
+from .painters import CLEAN, Job, in_batches
 
 DTYPES = ('float32', 'float16', 'bfloat16')
 PROMPT = 'a greyscale photo of a steel surface with a {defect_type} defect'
@@ -103,10 +103,7 @@ class PipelinePainter:
         Returns:
             list[np.ndarray]: Of each ``(S, S, C)``, uint8.
         """
-        painted: List[np.ndarray] = []
-        for start in range(0, len(jobs), self.batch_size):
-            painted += self._paint_batch(jobs[start : start + self.batch_size])
-        return painted
+        return in_batches(self._paint_batch, jobs, self.batch_size)
 
     def _paint_batch(self, jobs: Sequence[Job]) -> List[np.ndarray]:
         from PIL import Image

@@ -1,18 +1,15 @@
-from pathlib import Path
-from typing import Optional
-
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..clip import save_clip
 from ..errors import InputError
+from .export_hook import ExportHook
 from .unwrapped import unwrapped_model
 
 
 @HOOKS.register_module()
-class ExportCLIPHook(Hook):
+class ExportCLIPHook(ExportHook):
     """Write the adapted CLIP beside every checkpoint of a ``CLIPGrader``.
 
     ``WORK_DIR/clip/`` is a folder that open_clip loads (``local-dir:``) and
@@ -24,13 +21,7 @@ class ExportCLIPHook(Hook):
         half (bool): Save float16, half the size. Defaults to True.
     """
 
-    priority = 'LOW'  # after EMAHook has put the average in
-
-    def __init__(
-        self, out_dir: Optional[str] = None, half: bool = True
-    ) -> None:
-        self.out_dir = out_dir
-        self.half = half
+    FOLDER = 'clip'
 
     @master_only
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -47,5 +38,5 @@ class ExportCLIPHook(Hook):
             for key, value in checkpoint['state_dict'].items()
             if key.startswith(prefix)
         }
-        folder = Path(self.out_dir or Path(runner.work_dir) / 'clip')
+        folder = self.folder(runner)
         save_clip(model.clip, folder, self.half, weights)

@@ -1,19 +1,16 @@
-from pathlib import Path
-from typing import Optional
-
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..datasets import DefectWindowDataset
 from ..diffusion import ConditionalDiffusion, save_diffusion
 from ..errors import InputError
+from .export_hook import ExportHook
 from .unwrapped import unwrapped_model
 
 
 @HOOKS.register_module()
-class ExportDiffusionHook(Hook):
+class ExportDiffusionHook(ExportHook):
     """Write a ``ConditionalDiffusion`` beside every checkpoint of it.
 
     ``WORK_DIR/diffusion/`` is a folder whose ``unet`` and ``scheduler``
@@ -26,13 +23,7 @@ class ExportDiffusionHook(Hook):
         half (bool): Save float16, half the size. Defaults to True.
     """
 
-    priority = 'LOW'  # after EMAHook has put the average in
-
-    def __init__(
-        self, out_dir: Optional[str] = None, half: bool = True
-    ) -> None:
-        self.out_dir = out_dir
-        self.half = half
+    FOLDER = 'diffusion'
 
     @master_only
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -54,7 +45,7 @@ class ExportDiffusionHook(Hook):
             dataset = dataset.dataset
         save_diffusion(
             model,
-            Path(self.out_dir or Path(runner.work_dir) / 'diffusion'),
+            self.folder(runner),
             dataset.metainfo['classes'],
             dataset.context,
             dataset.min_side,
