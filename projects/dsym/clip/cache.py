@@ -4,8 +4,17 @@ import os.path as osp
 import sqlite3
 import uuid
 import zlib
+from itertools import islice
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Union
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Sequence,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -16,6 +25,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 
+PART = 16  # shards whose images are looked up together
 # A file of the index is read once; another version begins anew.
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -132,40 +142,45 @@ class FeatureCache:
         )
         return digest
 
-    def warm(self, paths: Sequence[str]) -> int:
+    def warm(self, paths: Iterable[str]) -> int:
         """Make what is missing, in batches, with a progress bar.
 
         Args:
-            paths (Sequence[str]): Image files.
+            paths (Iterable[str]): Image files; of a generator only so many
+                as :data:`PART` shards hold are in memory.
 
         Returns:
             int: How many features were made.
         """
+        made, paths = 0, iter(paths)
+        with tqdm(
+            desc='CLIP features',
+            unit='img',
+            delay=2,
+            disable=not is_main_process(),
+        ) as bar:
+            while part := [*islice(paths, PART * self.shard_size)]:
+                made += self._warm_part(part, bar)
+        return made
+
+    def _warm_part(self, paths: List[str], bar: tqdm) -> int:
+        """Make what is missing of some images."""
         missing: Dict[str, str] = {}
         with self.index:  # one transaction for all
             for path in paths:
                 digest = self.digest(path)
                 if self._place(digest) is None:
                     missing.setdefault(digest, path)
-        if not missing:
-            return 0
+        bar.update(len(paths) - len(missing))
         digests = [*missing]
-        bar = tqdm(
-            total=len(digests),
-            desc='CLIP features',
-            unit='img',
-            delay=2,
-            disable=not is_main_process(),
-        )
-        with bar:
-            for start in range(0, len(digests), self.shard_size):
-                part = digests[start : start + self.shard_size]
-                features = []
-                for i in range(0, len(part), self.batch_size):
-                    batch = part[i : i + self.batch_size]
-                    features.append(self._encode([missing[x] for x in batch]))
-                    bar.update(len(batch))
-                self._write(part, np.concatenate(features))
+        for start in range(0, len(digests), self.shard_size):
+            part = digests[start : start + self.shard_size]
+            features = []
+            for i in range(0, len(part), self.batch_size):
+                batch = part[i : i + self.batch_size]
+                features.append(self._encode([missing[x] for x in batch]))
+                bar.update(len(batch))
+            self._write(part, np.concatenate(features))
         return len(digests)
 
     def __call__(self, paths: Sequence[str]) -> Tensor:

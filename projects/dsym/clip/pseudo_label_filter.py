@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from .scorer import CLIPScorer
 
+REMEMBERED = 100_000  # images whose scores are kept in memory
 ACTIONS = ('drop', 'reweight', 'relabel', 'rescore')
 
 
@@ -95,6 +96,8 @@ class PseudoLabelFilter:
         """
         if self.image_tau <= 0 and self.typical is None:
             return [True] * len(samples)
+        if len(self._images) > REMEMBERED:
+            self._images.clear()
         new = [x for x in samples if x.img_path not in self._images]
         if new:
             paths = [x.img_path for x in new]

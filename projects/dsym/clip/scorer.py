@@ -1,6 +1,6 @@
 import hashlib
 import json
-from typing import List, Optional, Sequence, Tuple
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 import mmcv
 import numpy as np
@@ -139,11 +139,11 @@ class CLIPScorer:
         images = images.contiguous(memory_format=torch.channels_last)
         return F.normalize(self.clip.model.encode_image(images).float(), dim=1)
 
-    def warm(self, paths: Sequence[str]) -> int:
+    def warm(self, paths: Iterable[str]) -> int:
         """Make the features of images that are missing.
 
         Args:
-            paths (Sequence[str]): Image files.
+            paths (Iterable[str]): Image files.
 
         Returns:
             int: How many images had none.

@@ -10,9 +10,10 @@ from .image_checks import check_images
 from .issues import DatasetError, Issue
 from .neu_det import NEUDETDataset
 from .neu_det_meta import CLASSES, PALETTE
-from .samplers import SeededSampler
+from .samplers import PermutedSampler, SeededSampler
 from .split_lists import published_splits
 from .steel_synth import SteelSynthDataset
+from .streamed_images import StreamedImageDataset
 from .transforms import CenterBrightness, LoadCachedImageFromFile
 from .verified_coco import VerifiedCocoDataset
 from .verified_images import VerifiedImagesMixin
@@ -30,8 +31,10 @@ __all__ = [
     'Issue',
     'LoadCachedImageFromFile',
     'NEUDETDataset',
+    'PermutedSampler',
     'SeededSampler',
     'SteelSynthDataset',
+    'StreamedImageDataset',
     'VerifiedCocoDataset',
     'VerifiedImagesMixin',
     'YOLOTxtDataset',

@@ -1,5 +1,6 @@
 import math
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -189,15 +190,16 @@ class CLIPFilterHook(Hook):
             self.download_dir,
             str(device),
         )
-        unlabeled = [
+        # one after the other: there may be millions
+        unlabeled = (
             dataset.get_data_info(i)['img_path']
             for dataset in datasets_of(loop.unlabeled)
             for i in range(len(dataset))
-        ]
+        )
         samples = [x for data in labeled for x in labelled_samples(data)]
         paths = [path for path, *_ in samples]
         if is_main_process():
-            scorer.warm([*unlabeled, *paths])
+            scorer.warm(chain(unlabeled, paths))
         barrier()
         # the same on all ranks, to the last digit
         states = [self._state]

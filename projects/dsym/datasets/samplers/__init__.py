@@ -1,5 +1,6 @@
 """Samplers."""
 
+from .permuted_sampler import PermutedSampler
 from .seeded_sampler import SeededIndex, SeededSampler
 
-__all__ = ['SeededIndex', 'SeededSampler']
+__all__ = ['PermutedSampler', 'SeededIndex', 'SeededSampler']

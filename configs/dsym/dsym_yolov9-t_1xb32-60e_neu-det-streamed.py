@@ -1,0 +1,24 @@
+"""DSYM's mean teacher whose unlabelled images are a folder of any size.
+
+The folder's list stays on disk (docs/scaling.md). UNLABELED_ROOT names it.
+
+NEU_DET_ROOT=... UNLABELED_ROOT=... python tools/train.py \
+    configs/dsym/dsym_yolov9-t_1xb32-60e_neu-det-streamed.py
+"""
+_base_ = './dsym_yolov9-t_1xb32-60e_neu-det-semi20.py'
+
+unlabeled = _base_.train_cfg.unlabeled_dataloader
+train_cfg = dict(
+    unlabeled_dataloader=dict(
+        sampler=dict(_delete_=True, type='PermutedSampler'),
+        dataset=dict(
+            _delete_=True,
+            type='StreamedImageDataset',
+            data_root='{{$UNLABELED_ROOT:data/unlabeled}}',
+            pipeline=unlabeled.dataset.pipeline)))
+
+# nothing is known of these images that could be hidden
+custom_hooks = [
+    hook for hook in _base_.custom_hooks
+    if hook['type'] != 'PseudoLabelAuditHook'
+]

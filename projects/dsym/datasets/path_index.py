@@ -1,0 +1,160 @@
+"""Lists of millions of paths that stay on disk."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Iterator, Sequence, Union
+
+import numpy as np
+from filelock import FileLock
+
+from .file_index import IMAGE_SUFFIXES
+from .issues import DatasetError
+
+BLOCK = 1 << 22  # bytes of a list that are looked at together
+NEWLINE = 10
+
+
+class PathIndex:
+    """The lines of a text file, found without reading the others.
+
+    Where lines begin is written once to a file of 8 bytes a line, which is
+    mapped into memory, as the list is: of both only what is asked for is read.
+    A list that has changed gets a new one.
+
+    Args:
+        list_file (str or Path): A path a line, UTF-8. Empty lines do not
+            count.
+        cache_dir (str or Path): Where the places of lines are kept.
+
+    Raises:
+        DatasetError: If the list is missing or empty.
+    """
+
+    def __init__(
+        self, list_file: Union[str, Path], cache_dir: Union[str, Path]
+    ) -> None:
+        self.list_file = Path(list_file)
+        if not self.list_file.is_file():
+            raise DatasetError(
+                f'{list_file} does not exist: give a text file with the path '
+                'of an image a line'
+            )
+        stat = self.list_file.stat()
+        key = f'{self.list_file.resolve()} {stat.st_size} {stat.st_mtime_ns}'
+        name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        self.starts_file = Path(cache_dir) / f'{name}.starts'
+        self.starts_file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{self.starts_file}.lock'):
+            if not self.starts_file.is_file():
+                write_starts(self.list_file, self.starts_file)
+        self.length = self.starts_file.stat().st_size // 8
+        if not self.length:
+            raise DatasetError(
+                f'{list_file} has no line: write the path of an image a line'
+            )
+
+    def __len__(self) -> int:
+        """Number of lines that are not empty."""
+        return self.length
+
+    def __getitem__(self, index: int) -> str:
+        """The line of an index, without its end.
+
+        Raises:
+            IndexError: If there is no such line.
+        """
+        if not 0 <= index < self.length:
+            raise IndexError(index)
+        with self.starts_file.open('rb') as file:
+            file.seek(8 * int(index))
+            start = int.from_bytes(file.read(8), 'little')
+        with self.list_file.open('rb') as file:
+            file.seek(start)
+            return file.readline().rstrip(b'\r\n').decode()
+
+
+def write_starts(list_file: Path, starts_file: Path) -> None:
+    """Write where the lines of a file begin that are not empty.
+
+    Args:
+        list_file (Path): The file.
+        starts_file (Path): Little-endian numbers of 8 bytes; there when it
+            is whole.
+    """
+    temporary = starts_file.with_suffix(f'.{os.getpid()}.tmp')
+    with list_file.open('rb') as file, temporary.open('wb') as out:
+        base, before = 0, NEWLINE  # the byte before the block
+        while block := file.read(BLOCK):
+            content = np.frombuffer(block, np.uint8)
+            previous = np.concatenate([[before], content[:-1]])
+            # CR counts as an end, so that a line of CR LF is empty
+            begins = (previous == NEWLINE) & ~np.isin(content, (NEWLINE, 13))
+            (np.flatnonzero(begins) + base).astype('<u8').tofile(out)
+            base, before = base + len(block), block[-1]
+    temporary.replace(starts_file)
+
+
+def walk_images(
+    folder: Union[str, Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> Iterator[str]:
+    """Paths of the images of a folder and its subfolders, in order.
+
+    Args:
+        folder (str or Path): The folder.
+        suffixes (Sequence[str]): In lower case.
+
+    Yields:
+        str: One after the other; of one subfolder at a time there is a list.
+    """
+    subfolders = []
+    with os.scandir(folder) as entries:
+        names = []
+        for entry in entries:
+            if entry.name.startswith('.'):
+                continue
+            if entry.is_dir():
+                subfolders.append(entry.path)
+            elif entry.name.lower().endswith(tuple(suffixes)):
+                names.append(entry.name)
+    for name in sorted(names):
+        yield os.path.join(folder, name)
+    for subfolder in sorted(subfolders):
+        yield from walk_images(subfolder, suffixes)
+
+
+def list_folder(folder: Union[str, Path], list_file: Path) -> None:
+    """Write the images of a folder into a list, if it differs from the old.
+
+    Args:
+        folder (str or Path): The folder.
+        list_file (Path): The list; its time changes with its content alone.
+
+    Raises:
+        DatasetError: If the folder does not exist.
+    """
+    if not os.path.isdir(folder):
+        raise DatasetError(
+            f'folder {os.path.abspath(folder)} does not exist: set data_root '
+            'to a folder of images'
+        )
+    list_file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = list_file.with_suffix(f'.{os.getpid()}.tmp')
+    with temporary.open('w', encoding='utf-8') as out:
+        for path in walk_images(folder):
+            out.write(f'{path}\n')
+    if list_file.is_file() and same_content(list_file, temporary):
+        temporary.unlink()
+    else:
+        temporary.replace(list_file)
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Whether two files hold the same, a block at a time."""
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open('rb') as a, second.open('rb') as b:
+        while block := a.read(BLOCK):
+            if block != b.read(BLOCK):
+                return False
+    return True

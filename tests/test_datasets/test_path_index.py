@@ -1,0 +1,107 @@
+"""Lists on disk: the same as reading them whole, and flat in memory."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dsym.datasets import path_index
+from dsym.datasets.issues import DatasetError
+from dsym.datasets.path_index import PathIndex, list_folder, walk_images
+
+LINES = ['a.png', 'b/ü.png', '', 'c d.png', '', '', 'last.png']
+MEASURE = """
+import json, resource, sys
+from dsym.datasets import PermutedSampler, StreamedImageDataset
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+before = peak()
+data = StreamedImageDataset(ann_file=sys.argv[1], cache_dir=sys.argv[2])
+sampler = PermutedSampler(data, seed=0)
+seen = 0
+for index in sampler:
+    data.paths[index]
+    seen += 1
+    if seen == 1000:
+        break
+print(json.dumps([len(data), peak() - before]))
+"""
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+@pytest.mark.parametrize('block', [1, 7, 1 << 22])
+@pytest.mark.parametrize('closed', [True, False])
+def test_lines__as_read_whole(tmp_path, monkeypatch, end, block, closed):
+    monkeypatch.setattr(path_index, 'BLOCK', block)
+    text = end.join(LINES) + (end if closed else '')
+    (tmp_path / 'list.txt').write_bytes(text.encode())
+    index = PathIndex(tmp_path / 'list.txt', tmp_path / 'cache')
+    expected = [x for x in LINES if x]
+    assert len(index) == len(expected)
+    assert [index[i] for i in range(len(index))] == expected
+    for outside in (-1, len(expected)):
+        with pytest.raises(IndexError):
+            index[outside]
+
+
+def test_list__changed_is_read_anew(tmp_path):
+    file = tmp_path / 'list.txt'
+    file.write_text('a\nb\n')
+    assert len(PathIndex(file, tmp_path)) == 2
+    file.write_text('a\nbb\nc\n')
+    assert PathIndex(file, tmp_path)[2] == 'c'
+
+
+def test_list__missing_or_empty(tmp_path):
+    with pytest.raises(DatasetError, match='does not exist'):
+        PathIndex(tmp_path / 'no.txt', tmp_path)
+    (tmp_path / 'empty.txt').write_text('\n\n')
+    with pytest.raises(DatasetError, match='has no line'):
+        PathIndex(tmp_path / 'empty.txt', tmp_path)
+
+
+def test_walk__images_of_all_subfolders(tmp_path):
+    names = ['b.png', 'a.JPG', 'x/c.bmp', 'x/y/d.tif', 'x/note.txt', '.h.png']
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [x.removeprefix(f'{tmp_path}/') for x in walk_images(tmp_path)]
+    assert found == ['a.JPG', 'b.png', 'x/c.bmp', 'x/y/d.tif']
+
+
+def test_list_folder__unchanged_keeps_its_time(tmp_path):
+    folder, file = tmp_path / 'images', tmp_path / 'list.txt'
+    folder.mkdir()
+    (folder / 'a.png').touch()
+    list_folder(folder, file)
+    before = file.stat().st_mtime_ns
+    list_folder(folder, file)
+    assert file.stat().st_mtime_ns == before
+    (folder / 'b.png').touch()
+    list_folder(folder, file)
+    assert file.read_text() == f'{folder}/a.png\n{folder}/b.png\n'
+    with pytest.raises(DatasetError, match='does not exist'):
+        list_folder(tmp_path / 'no', file)
+
+
+def test_memory__flat_from_1_000_to_1_000_000(tmp_path):
+    grown = {}
+    for count in (1_000, 1_000_000):
+        file = tmp_path / f'{count}.txt'
+        with file.open('w') as out:
+            for i in range(count):
+                out.write(f'/a/folder/of/many/images/{i:09d}.png\n')
+        done = subprocess.run(
+            [sys.executable, '-c', MEASURE, str(file), str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        length, grown[count] = json.loads(done.stdout.splitlines()[-1])
+        assert length == count
+    # a list of a million such texts takes about 100 MB; the blocks of 4 MB
+    # that are looked at together take some of them
+    assert grown[1_000_000] - grown[1_000] < 80

@@ -1,0 +1,81 @@
+import cv2
+import numpy as np
+import pytest
+from mmengine.logging import MMLogger
+from mmengine.registry import DATASETS
+
+from dsym.datasets.issues import DatasetError
+
+PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='mmdet.PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape'),
+    ),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / 'images'
+    (folder / 'sub').mkdir(parents=True)
+    for i, name in enumerate(['a.png', 'b.png', 'sub/c.png']):
+        grey = np.full((20, 30, 3), 10 * i, np.uint8)
+        assert cv2.imwrite(str(folder / name), grey)
+    return folder
+
+
+def build(tmp_path, **options):
+    return DATASETS.build(
+        dict(
+            type='StreamedImageDataset',
+            pipeline=PIPELINE,
+            cache_dir=str(tmp_path / 'lists'),
+            **options,
+        )
+    )
+
+
+def test_folder__images_in_order_without_instances(folder, tmp_path):
+    data = build(tmp_path, data_root=str(folder))
+    assert len(data) == 3
+    values = [int(data[i]['inputs'].float().mean()) for i in range(3)]
+    assert values == [0, 10, 20]
+    sample = data[2]['data_samples']
+    assert sample.img_path == str(folder / 'sub/c.png')
+    assert (sample.img_id, sample.ori_shape) == (2, (20, 30))
+    assert data.get_data_info(0)['instances'] == []
+
+
+def test_list__paths_below_the_root(folder, tmp_path):
+    (tmp_path / 'list.txt').write_text('sub/c.png\na.png\n')
+    data = build(
+        tmp_path,
+        data_root=str(folder),
+        ann_file=str(tmp_path / 'list.txt'),
+        metainfo=dict(classes=('x',)),
+    )
+    assert [int(x['inputs'].float().mean()) for x in (data[0], data[1])] == [
+        20,
+        0,
+    ]
+    assert data.metainfo == dict(classes=('x',))
+
+
+def test_damaged_image__another_one_and_a_warning(folder, tmp_path, caplog):
+    (folder / 'b.png').write_bytes(b'no image')
+    data = build(tmp_path, data_root=str(folder))
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    for _ in range(5):
+        assert int(data[1]['inputs'].float().mean()) in (0, 20)
+    logger.removeHandler(caplog.handler)
+    assert 'b.png cannot be read and is replaced' in caplog.text
+
+
+def test_no_image_can_be_used(tmp_path):
+    folder = tmp_path / 'bad'
+    folder.mkdir()
+    (folder / 'a.png').write_bytes(b'no image')
+    with pytest.raises(DatasetError, match=r'a\.png and 99 others'):
+        build(tmp_path, data_root=str(folder))[0]
