@@ -11,8 +11,10 @@ from filelock import FileLock
 from .file_index import IMAGE_SUFFIXES
 from .issues import DatasetError
 
-BLOCK = 1 << 22  # bytes of a list that are looked at together
-NEWLINE = 10
+# bytes of a list that are looked at together, with 20 times as many for what
+# is computed of them
+BLOCK = 1 << 17
+NEWLINE, RETURN = 10, 13
 
 
 class PathIndex:
@@ -89,7 +91,8 @@ def write_starts(list_file: Path, starts_file: Path) -> None:
             content = np.frombuffer(block, np.uint8)
             previous = np.concatenate([[before], content[:-1]])
             # CR counts as an end, so that a line of CR LF is empty
-            begins = (previous == NEWLINE) & ~np.isin(content, (NEWLINE, 13))
+            begins = previous == NEWLINE
+            begins &= (content != NEWLINE) & (content != RETURN)
             (np.flatnonzero(begins) + base).astype('<u8').tofile(out)
             base, before = base + len(block), block[-1]
     temporary.replace(starts_file)
