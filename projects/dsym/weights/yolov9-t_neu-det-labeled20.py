@@ -1,0 +1,92 @@
+custom_imports = dict(
+    allow_failed_imports=False,
+    imports=[
+        'dsym',
+    ],
+)
+default_scope = 'mmyolo'
+model = dict(
+    backbone=dict(arch='t', type='YOLOv9Backbone'),
+    bbox_head=dict(
+        aux_head_module=dict(
+            in_channels=[
+                64,
+                96,
+                128,
+            ],
+            type='YOLOv9HeadModule',
+        ),
+        head_module=dict(
+            in_channels=[
+                64,
+                96,
+                128,
+            ],
+            num_classes=6,
+            type='YOLOv9HeadModule',
+        ),
+        type='YOLOv9Head',
+    ),
+    data_preprocessor=dict(
+        bgr_to_rgb=True,
+        mean=[
+            0.0,
+            0.0,
+            0.0,
+        ],
+        std=[
+            255.0,
+            255.0,
+            255.0,
+        ],
+        type='mmyolo.YOLOv5DetDataPreprocessor',
+    ),
+    neck=dict(arch='t', type='YOLOv9PAFPN'),
+    test_cfg=dict(
+        max_per_img=300,
+        multi_label=True,
+        nms=dict(iou_threshold=0.6, type='nms'),
+        nms_pre=30000,
+        score_thr=0.001,
+    ),
+    train_cfg=dict(
+        assigner=dict(
+            alpha=0.5,
+            beta=6.0,
+            eps=1e-09,
+            topk=10,
+            type='SparseTaskAlignedAssigner',
+            use_ciou=True,
+        )
+    ),
+    type='mmyolo.YOLODetector',
+)
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='CenterBrightness'),
+            dict(
+                allow_scale_up=True,
+                pad_val=dict(img=114.0),
+                scale=(
+                    224,
+                    224,
+                ),
+                type='mmyolo.LetterResize',
+            ),
+            dict(type='mmdet.LoadAnnotations', with_bbox=True),
+            dict(
+                meta_keys=(
+                    'img_id',
+                    'img_path',
+                    'ori_shape',
+                    'img_shape',
+                    'scale_factor',
+                    'pad_param',
+                ),
+                type='mmdet.PackDetInputs',
+            ),
+        ]
+    )
+)
