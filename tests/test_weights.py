@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import publish_weights
 import pytest
@@ -6,7 +7,11 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from dsym import weights
+from dsym.datasets import CLASSES
 from dsym.errors import MissingFileError
+from dsym.evaluation.detection_curves import box_iou
+from dsym.inference.model import resolve_model
+from dsym.inference.predictor import build_predictor
 
 
 @pytest.fixture
@@ -74,3 +79,21 @@ def test_published__config_of_model_and_pipeline_without_paths():
     assert small.model == dict(type='X')
     assert small.test_dataloader.dataset == dict(pipeline=[dict(type='Y')])
     assert '/somewhere' not in small.pretty_text
+
+
+def test_packaged_detector__finds_three_patches(neu_det_root):
+    """patches_273.jpg is in paper_test; the boxes are those of its xml."""
+    truth = [[9, 116, 67, 175], [12, 49, 53, 95], [122, 0, 187, 185]]
+    predictor = build_predictor(resolve_model(), score_thr=0.5)
+    assert [*predictor.classes] == [*CLASSES]
+    image = cv2.imread(str(neu_det_root / 'IMAGES' / 'patches_273.jpg'))
+    (found,) = predictor([image])
+    assert [CLASSES[i] for i in found.labels] == ['patches'] * 3
+    ious = box_iou(np.array(truth, np.float32), np.asarray(found.bboxes))
+    assert (ious.max(1) > 0.5).all() and (ious.max(0) > 0.5).all()
+
+
+def test_packaged_files__no_path_of_a_machine():
+    for file in weights.FOLDER.glob('*_*.py'):
+        if file.name != '__init__.py':
+            assert 'data_root' not in file.read_text()
