@@ -1,4 +1,4 @@
-"""The whole way on synthetic steel: data, training, evaluation, figures.
+"""A whole way on synthetic steel: data, training, evaluation, report.
 
 Usage: python tools/demo.py CONFIG [--work-dir DIR] [--cfg-options K=V ...]
 
@@ -115,23 +115,33 @@ def main() -> None:
     def draw() -> None:
         call('analysis_tools/plot_run.py', str(work_dir))
 
-    print(f'[demo] 1/4 data; {make_data(config)}', flush=True)
-    steps = {'training': train, 'evaluation': test, 'figures': draw}
+    def report() -> None:
+        call('report.py', str(work_dir), '--out', str(page))
+
+    page = work_dir / 'report.html'
+    print(f'[demo] 1/5 data; {make_data(config)}', flush=True)
+    steps = {
+        'training': train,
+        'evaluation': test,
+        'figures': draw,
+        'report': report,
+    }
     for number, (name, step) in enumerate(steps.items(), 2):
         stamp = work_dir / f'.{name}-done'
         if stamp.exists():
-            print(f'[demo] {number}/4 {name}: done before', flush=True)
+            print(f'[demo] {number}/5 {name}: done before', flush=True)
             continue
-        print(f'[demo] {number}/4 {name}', flush=True)
+        print(f'[demo] {number}/5 {name}', flush=True)
         start = time.monotonic()
         step()
         stamp.touch()
         minutes = (time.monotonic() - start) / 60
-        print(f'[demo] {number}/4 {name}: {minutes:.1f} min', flush=True)
+        print(f'[demo] {number}/5 {name}: {minutes:.1f} min', flush=True)
 
     print(f'[demo] checkpoint: {last_checkpoint(work_dir)}')
     for path in sorted((work_dir / 'figures').glob('*.png')):
         print(f'[demo] figure: {path}')
+    print(f'[demo] report: {page}, to be opened in a browser')
 
 
 if __name__ == '__main__':

@@ -47,7 +47,8 @@ def test_killed_demo_goes_on_to_its_figures(tmp_path, monkeypatch, capfd):
     out, of_tools = again()
     assert 'resumed epoch: ' in of_tools
     assert 'resumed epoch: 0' not in of_tools
-    assert out.count('[demo] $') == 3  # training, evaluation, figures
+    # training, evaluation, figures, report
+    assert out.count('[demo] $') == 4
     figures = [
         Path(line.split(': ', 1)[1])
         for line in out.splitlines()
@@ -58,4 +59,4 @@ def test_killed_demo_goes_on_to_its_figures(tmp_path, monkeypatch, capfd):
 
     out, _ = again()
     assert '[demo] $' not in out
-    assert out.count('done before') == 3
+    assert out.count('done before') == 4
