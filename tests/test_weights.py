@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from dsym import weights
+from dsym.clip import load_scorer
 from dsym.datasets import CLASSES
 from dsym.errors import MissingFileError
 from dsym.evaluation.detection_curves import box_iou
@@ -97,3 +98,19 @@ def test_packaged_files__no_path_of_a_machine():
     for file in weights.FOLDER.glob('*_*.py'):
         if file.name != '__init__.py':
             assert 'data_root' not in file.read_text()
+
+
+def test_packaged_clip__true_boxes_above_background(neu_det_root, tmp_path):
+    """Of patches_273.jpg: three true boxes against the corner without any."""
+    scorer = load_scorer(
+        weights.DEFAULT_CLIP, CLASSES, cache_dir=str(tmp_path)
+    )
+    path = str(neu_det_root / 'IMAGES' / 'patches_273.jpg')
+    boxes = [[9, 116, 67, 175], [12, 49, 53, 95], [122, 0, 187, 185]]
+    boxes.append([70, 100, 115, 145])
+    (scores,) = scorer.region_scores(
+        [path], [torch.tensor(boxes).float()], [(200, 200)]
+    )
+    patches = scores[:, CLASSES.index('patches')]
+    assert (patches[:3] > patches[3]).all()
+    assert (scores[:3].argmax(1) == CLASSES.index('patches')).all()

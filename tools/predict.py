@@ -30,7 +30,7 @@ from toolbox_script import describe, is_input_error, stop
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.errors import InputError
-from dsym.inference.model import EMBEDDED, ModelFiles, resolve_model
+from dsym.inference.model import ModelFiles, resolve_model
 from dsym.inference.predictor import Predictor, build_predictor
 from dsym.inference.sources import Video, open_source
 from dsym.inference.stream import Counts, run
@@ -47,6 +47,7 @@ from dsym.inference.writers import (
     VideoWriter,
     Writer,
 )
+from dsym.weights import DEFAULT_DETECTOR
 
 FORMATS = ('coco', 'csv')
 
@@ -60,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model',
         nargs='+',
-        default=[EMBEDDED],
+        default=[DEFAULT_DETECTOR],
         metavar=('CONFIG', 'CHECKPOINT'),
         help='files, or dsym://NAME (default: %(default)s)',
     )

@@ -1,6 +1,8 @@
-"""Phase 2 alone, its pseudo-labels judged by the CLIP of configs/clip/.
+"""Phase 2 alone, its pseudo-labels judged by the adapted CLIP of the package.
 
-NEU_DET_ROOT=... DSYM_CLIP=work_dirs/clip/clip python tools/train.py \
+DSYM_CLIP names another one, such as a folder that training configs/clip/ left.
+
+NEU_DET_ROOT=... python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb24-6e-clip_neu-det-semi20.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """
@@ -10,7 +12,7 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(
         type='CLIPFilterHook',
-        clip='{{$DSYM_CLIP:work_dirs/clip/clip}}',
+        clip='{{$DSYM_CLIP:dsym://clip-rn-t_neu-det-labeled20}}',
         action='rescore',
         weight=0.5),
 ]

@@ -1,8 +1,8 @@
 """YOLOv9-t on 20% of NEU-DET's labels and as many synthetic images.
 
-DSYM_PAINTER is the folder that training configs/diffusion/ left, DSYM_DETECTOR
-a checkpoint of yolov9-t_1xb16-200e_neu-det-labeled20.py, DSYM_CLIP the folder
-that training configs/clip/ left.
+DSYM_PAINTER is the folder that training configs/diffusion/ left. The gate's
+detector and CLIP are those of the package, from the same labels; DSYM_DETECTOR
+and DSYM_CLIP name others.
 
 NEU_DET_ROOT=... python tools/generate_defects.py \
     configs/dsym/yolov9-t-diffusion_1xb16-200e_neu-det-labeled20.py
@@ -27,5 +27,5 @@ train_dataloader = dict(
             detector=dict(
                 config='{{fileDirname}}/../yolov9/yolov9-t_1xb16-200e_neu-det-'
                 'labeled20.py',
-                checkpoint='{{$DSYM_DETECTOR:work_dirs/detector/epoch_200.pth}}'),
-            clip='{{$DSYM_CLIP:work_dirs/clip/clip}}')))
+                checkpoint='{{$DSYM_DETECTOR:dsym://yolov9-t_neu-det-labeled20}}'),
+            clip='{{$DSYM_CLIP:dsym://clip-rn-t_neu-det-labeled20}}')))

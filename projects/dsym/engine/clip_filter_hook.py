@@ -24,6 +24,7 @@ from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.regions import RegionSettings
 from ..clip.scorer import MODES, CLIPScorer
 from ..errors import InputError
+from ..weights import DEFAULT_CLIP, resolve_weights
 from .mean_teacher_loop import MeanTeacherLoop
 from .unwrapped import unwrapped_model
 
@@ -36,7 +37,7 @@ class CLIPFilterHook(Hook):
 
     Two lines in a config::
 
-        custom_hooks = [..., dict(type='CLIPFilterHook', clip='clip/')]
+        custom_hooks = [..., dict(type='CLIPFilterHook')]
 
     When phase 2 begins it loads the model, embeds the prompts and the
     unlabelled images (cached on disk), chooses thresholds on the labelled
@@ -48,7 +49,8 @@ class CLIPFilterHook(Hook):
 
     Args:
         clip (str): A folder that :class:`ExportCLIPHook` wrote, a name of
-            open_clip or ``hf-hub:...``.
+            open_clip, ``hf-hub:...`` or ``dsym://...``. Defaults to the small
+            one of the package, adapted to NEU-DET's classes.
         pretrained (str, optional): Tag or checkpoint of a name. Defaults to
             None.
         prompts (dict, optional): Of :class:`Prompts`. Defaults to those of
@@ -86,7 +88,7 @@ class CLIPFilterHook(Hook):
 
     def __init__(
         self,
-        clip: str,
+        clip: str = DEFAULT_CLIP,
         pretrained: Optional[str] = None,
         prompts: Optional[dict] = None,
         regions: Optional[dict] = None,
@@ -105,7 +107,7 @@ class CLIPFilterHook(Hook):
     ) -> None:
         check_choice('mode', mode, MODES)
         check_choice('action', action, ACTIONS)
-        self.clip = clip
+        self.clip = resolve_weights(clip)
         self.download_dir = download_dir
         self.pretrained = pretrained
         self.prompts = prompts

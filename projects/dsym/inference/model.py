@@ -15,9 +15,8 @@ from torch import nn
 
 from ..engine.preflight_hook import checkpoint_fit
 from ..errors import InputError, MissingFileError
-from ..weights import PREFIX, resolve_weights
+from ..weights import DEFAULT_DETECTOR, PREFIX, resolve_weights
 
-EMBEDDED = f'{PREFIX}yolov9-t_neu-det-labeled20'
 OPTIONAL = 'aux'  # in the names of entries that only training needs
 
 
@@ -34,7 +33,7 @@ class ModelFiles(NamedTuple):
 
 
 def resolve_model(
-    config: str = EMBEDDED, checkpoint: Optional[str] = None
+    config: str = DEFAULT_DETECTOR, checkpoint: Optional[str] = None
 ) -> ModelFiles:
     """Find the files that a command line means.
 

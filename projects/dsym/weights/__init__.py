@@ -10,6 +10,8 @@ from mmengine.runner.checkpoint import load_from_local
 from ..errors import MissingFileError
 
 PREFIX = 'dsym://'
+DEFAULT_DETECTOR = f'{PREFIX}yolov9-t_neu-det-labeled20'
+DEFAULT_CLIP = f'{PREFIX}clip-rn-t_neu-det-labeled20'
 FOLDER = Path(__file__).resolve().parent
 
 
