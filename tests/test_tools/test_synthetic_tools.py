@@ -106,7 +106,8 @@ def test_audit__crops_are_squares_around_defects(tmp_path):
     from mmengine.registry import DATASETS
 
     dataset = DATASETS.build(dict(coco_steel(tmp_path), pipeline=[]))
-    images, labels = audit_synthetic.crops(dataset)
+    found = audit_synthetic.defects(dataset)
+    images, labels = audit_synthetic.crops(found)
     assert labels.tolist() == [0, 0, 1, 0, 1, 0]
     assert images.shape == (6, 1, 64, 64)
     bar = images[2, 0]  # 48 px around (10, 40, 50, 50), moved into the image
@@ -116,3 +117,16 @@ def test_audit__crops_are_squares_around_defects(tmp_path):
     torch.testing.assert_close(
         images.mean((1, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0
     )
+
+
+def test_audit__painted_defects_alone(tmp_path):
+    rows = [
+        dict(image_id=7, category_id=2, bbox=[1, 2, 3, 4], synthetic=True),
+        dict(image_id=7, category_id=1, bbox=[5, 5, 5, 5], synthetic=False),
+    ]
+    images = [dict(id=7, file_name='000003.png')]
+    file = tmp_path / 'annotations_1.json'
+    file.write_text(json.dumps(dict(images=images, annotations=rows)))
+    assert audit_synthetic.painted(file) == [
+        (str(tmp_path / 'images' / '000003.png'), [1, 2, 4, 6], 1)
+    ]

@@ -13,7 +13,7 @@ squares of 1.2 times a box's longer side, at 64 x 64 px, of equal brightness.
 import argparse
 import json
 from pathlib import Path
-from typing import Dict, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from dsym.datasets.diffusion_augment import find_augment
 from dsym.diffusion.examples import read_image
 from dsym.diffusion.windows import real_instances
+from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.provenance import describe_machine, git_commit
 
 SIZE = 64
@@ -48,23 +49,46 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def crops(dataset) -> Crops:
-    """Crops of all defects of a data set, without their mean."""
+def defects(dataset) -> List[tuple]:
+    """Image, box and label of all defects of a data set."""
+    return [
+        (info['img_path'], x['bbox'], x['bbox_label'])
+        for info in map(dataset.get_data_info, range(len(dataset)))
+        for x in real_instances(info)
+    ]
+
+
+def painted(ann_file: Path) -> List[tuple]:
+    """The same of the painted ones of a set; not of real ones beside them."""
+    coco = json.loads(ann_file.read_text())
+    names = {x['id']: x['file_name'] for x in coco['images']}
+    found = []
+    for x in coco['annotations']:
+        if x['synthetic']:
+            left, top, width, height = x['bbox']
+            path = str(ann_file.parent / 'images' / names[x['image_id']])
+            box = [left, top, left + width, top + height]
+            found.append((path, box, x['category_id'] - 1))
+    return found
+
+
+def crops(found: Sequence[tuple]) -> Crops:
+    """Crops of defects, without their mean."""
     parts, labels = [], []
-    for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        image = read_image(info['img_path'], 1)
-        for x in real_instances(info):
-            x1, y1, x2, y2 = x['bbox']
-            side = round(min(1.2 * max(x2 - x1, y2 - y1), *image.shape[:2]))
-            left = round(min(max((x1 + x2 - side) / 2, 0), 1e9))
-            top = round(min(max((y1 + y2 - side) / 2, 0), 1e9))
-            left = min(left, image.shape[1] - side)
-            top = min(top, image.shape[0] - side)
-            part = image[top : top + side, left : left + side]
-            part = cv2.resize(part, (SIZE, SIZE)).astype(np.float32)
-            parts.append((part - part.mean()) / 64)
-            labels.append(x['bbox_label'])
+    images: Dict[str, np.ndarray] = {}
+    for path, (x1, y1, x2, y2), label in found:
+        if path not in images:
+            images[path] = read_image(path, 1)
+        image = images[path]
+        side = round(min(1.2 * max(x2 - x1, y2 - y1), *image.shape[:2]))
+        left = round(min(max((x1 + x2 - side) / 2, 0), 1e9))
+        top = round(min(max((y1 + y2 - side) / 2, 0), 1e9))
+        left = min(left, image.shape[1] - side)
+        top = min(top, image.shape[0] - side)
+        part = image[top : top + side, left : left + side]
+        part = cv2.resize(part, (SIZE, SIZE)).astype(np.float32)
+        parts.append((part - part.mean()) / 64)
+        labels.append(label)
     return torch.from_numpy(np.stack(parts))[:, None], torch.tensor(labels)
 
 
@@ -101,7 +125,7 @@ def train(data: Crops, classes: int, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def recalls(model: nn.Module, data: Crops, classes: int) -> Tensor:
-    """Share of the crops of each class that get it, ``(C,)``."""
+    """Share of the crops of each class that get it, ``(C,)``; NaN of none."""
     said = model(data[0]).argmax(1)
     return torch.stack(
         [(said[data[1] == i] == i).float().mean() for i in range(classes)]
@@ -115,12 +139,13 @@ def main() -> None:
     config.merge_from_dict(args.cfg_options or {})
     init_default_scope(config.get('default_scope', 'mmdet'))
     options = find_augment(config)
-    real, synthetic = DATASETS.build(options).datasets
+    augmented = DATASETS.build(options)
+    real = augmented.datasets[0]
     unseen = dict(options.dataset, split=args.split)
     data: Dict[str, Crops] = {
-        'real': crops(real),
-        'synthetic': crops(synthetic),
-        args.split: crops(DATASETS.build(unseen)),
+        'real': crops(defects(real)),
+        'synthetic': crops(painted(augmented.ann_file)),
+        args.split: crops(defects(DATASETS.build(unseen))),
     }
     names = real.metainfo['classes']
     results = {}
@@ -134,13 +159,14 @@ def main() -> None:
         for name, rows in found.items():
             rows = torch.stack(rows)
             key = f'{source} -> {name}'
+            each = rows.nanmean(1)  # over the classes that are there
             results[key] = dict(
-                accuracy=float(rows.mean()),
-                std=float(rows.mean(1).std()) if args.seeds > 1 else None,
-                classes=dict(zip(names, rows.mean(0).tolist())),
+                accuracy=float(each.mean()),
+                std=float(each.std()) if args.seeds > 1 else None,
+                classes=nan_to_none(dict(zip(names, rows.mean(0).tolist()))),
             )
             print(
-                f'{key:24s} {rows.mean():.1%} | '
+                f'{key:24s} {each.mean():.1%} | '
                 + ' '.join(f'{x:.0%}' for x in rows.mean(0))
             )
     if args.out:
