@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config, DictAction
@@ -25,11 +24,16 @@ from torch.nn import functional as F
 
 from dsym.datasets.diffusion_augment import find_augment
 from dsym.diffusion.examples import read_image
-from dsym.diffusion.windows import real_instances
+from dsym.diffusion.windows import (
+    cut_window,
+    place_window,
+    real_instances,
+)
 from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.provenance import describe_machine, git_commit
 
 SIZE = 64
+CONTEXT = 1.2  # side of a crop for one of a box's longer side
 STEPS = 400
 BATCH = 64
 
@@ -76,17 +80,13 @@ def crops(found: Sequence[tuple]) -> Crops:
     """Crops of defects, without their mean."""
     parts, labels = [], []
     images: Dict[str, np.ndarray] = {}
-    for path, (x1, y1, x2, y2), label in found:
+    for path, box, label in found:
         if path not in images:
             images[path] = read_image(path, 1)
         image = images[path]
-        side = round(min(1.2 * max(x2 - x1, y2 - y1), *image.shape[:2]))
-        left = round(min(max((x1 + x2 - side) / 2, 0), 1e9))
-        top = round(min(max((y1 + y2 - side) / 2, 0), 1e9))
-        left = min(left, image.shape[1] - side)
-        top = min(top, image.shape[0] - side)
-        part = image[top : top + side, left : left + side]
-        part = cv2.resize(part, (SIZE, SIZE)).astype(np.float32)
+        place = place_window(box, image.shape[:2], CONTEXT, min_side=1)
+        window = cut_window(image, *place, SIZE)
+        part = window.image[..., 0].astype(np.float32)
         parts.append((part - part.mean()) / 64)
         labels.append(label)
     return torch.from_numpy(np.stack(parts))[:, None], torch.tensor(labels)
