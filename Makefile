@@ -1,4 +1,4 @@
-# make demo    install, then train, evaluate and draw on synthetic steel
+# make demo    install, then the whole method on synthetic steel
 # make test    install, then run the tests (PYTEST_ARGS="-k name" for some)
 # make env     only install: .venv with the pinned stack
 # make lint    check the style; make format: apply it
@@ -15,8 +15,7 @@
 #   MAX_JOBS         compiler processes for mmcv (2 GB of memory each)
 
 PYTHON ?= python3.11
-DEMO_CONFIG ?= configs/yolov9/yolov9-t_1xb16-40e_steel-synth.py
-DEMO_ARGS ?=
+DEMO_STUDY ?= configs/studies/demo.yaml
 PYTEST_ARGS ?=
 
 VENV_PYTHON := .venv/bin/python
@@ -31,7 +30,7 @@ env:
 	@$(PYTHON) tools/dev/setup_env.py
 
 demo: env
-	@$(VENV_PYTHON) tools/demo.py $(DEMO_CONFIG) $(DEMO_ARGS)
+	@$(VENV_PYTHON) tools/demo.py $(DEMO_STUDY)
 
 test: env
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)

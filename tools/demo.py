@@ -1,28 +1,34 @@
-"""A whole way on synthetic steel: data, training, evaluation, report.
+"""The whole method on synthetic steel, from nothing to a report.
 
-Usage: python tools/demo.py CONFIG [--work-dir DIR] [--cfg-options K=V ...]
+Usage: python tools/demo.py [STUDY] [--work-dir DIR]
 
-Each step is the ordinary tool that a user would call; the command is printed.
-A second call goes on where an interrupted one stopped and repeats no finished
-step. A changed config or option gets a work_dir of its own.
+A supervised detector, a small CLIP, a diffusion model, and the mean teacher
+that joins them: the runs of configs/studies/demo.yaml, each by the ordinary
+tool, whose command is printed. Then a report that compares the first run with
+the last. A second call goes on where an interrupted one stopped and repeats no
+finished step. A changed study or config gets a work_dir of its own.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import List
 
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS
-from studies.resume import last_checkpoint, mend_last_checkpoint
+from studies.plan import Run, load_study
+from studies.resume import last_checkpoint
 from toolbox_script import stop
 
-from dsym.provenance import config_hash
+from dsym.diffusion.synthetic_settings import digest
+from dsym.visualization import load_json
 
 TOOLS = Path(__file__).resolve().parent
-LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+ROOT = TOOLS.parent
+#: In the environment of the runs: where the others are.
+PLACE = 'DSYM_DEMO'
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,56 +36,25 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config', help='config of the detector')
+    parser.add_argument(
+        'study',
+        nargs='?',
+        type=Path,
+        default=ROOT / 'configs' / 'studies' / 'demo.yaml',
+        help='YAML of tools/study.py (default: %(default)s)',
+    )
     parser.add_argument(
         '--work-dir',
         type=Path,
         default=Path('work_dirs') / 'demo',
         help='parent of the work_dir (default: %(default)s)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        default=[],
-        metavar='KEY=VALUE',
-        help='overrides, as in tools/train.py',
-    )
     return parser.parse_args()
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Load the config with its overrides."""
-    if not Path(args.config).is_file():
-        stop(
-            f'there is no config {args.config}: name one of configs/, as in '
-            "'make demo DEMO_CONFIG=...'"
-        )
-    config = Config.fromfile(args.config)
-    if args.cfg_options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-        options = parser.parse_args(['--cfg-options', *args.cfg_options])
-        config.merge_from_dict(options.cfg_options)
-    return config
-
-
-def make_data(config: Config) -> str:
-    """Generate the data sets that the config names.
-
-    Returns:
-        str: How many images each of them has.
-    """
-    found = []
-    for loader in LOADERS:
-        if config.get(loader):
-            dataset = DATASETS.build(config[loader].dataset)
-            found.append(f'{len(dataset)} for {loader.split("_")[0]}')
-    return 'images: ' + ', '.join(found)
-
-
-def call(tool: str, *arguments: str) -> None:
+def call(tool: str, *arguments: object) -> None:
     """Run one of the tools; its failure ends the demo."""
-    command = [sys.executable, str(TOOLS / tool), *arguments]
+    command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     print(f'[demo] $ {shlex.join(command)}', flush=True)
     code = subprocess.run(command).returncode
     if code:
@@ -89,59 +64,56 @@ def call(tool: str, *arguments: str) -> None:
         )
 
 
+def summary(runs: List[Run]) -> str:
+    """One line: what the first tested run reaches, and the last."""
+    tested = [run for run in runs if run.tests]
+    words = []
+    for run in (tested[0], tested[-1]):
+        scores = load_json(run.record)['metrics']
+        words.append(f'{run.name} {[*scores.values()][-1]["mAP_50"]:.3f}')
+    return f'{" -> ".join(words)} mAP@0.5'
+
+
 def main() -> None:
     """Run the steps."""
     args = parse_args()
-    config = load_config(args)
-    name = f'{Path(args.config).stem}_{config_hash(config)}'
-    work_dir = args.work_dir / name
-    work_dir.mkdir(parents=True, exist_ok=True)
-    options = ['--work-dir', str(work_dir)]
-    if args.cfg_options:
-        options += ['--cfg-options', *args.cfg_options]
+    os.environ.pop(PLACE, None)
+    try:
+        runs = load_study(args.study, ROOT, args.work_dir)
+        name = f'{args.study.stem}_{digest([run.hash() for run in runs])}'
+    except ValueError as error:
+        stop(str(error))
+    parent = args.work_dir.resolve() / name
+    results = parent / 'results'
+    place = parent / args.study.stem
+    os.environ[PLACE] = str(place)
+    parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
 
-    def train() -> None:
-        mend_last_checkpoint(work_dir)
-        call('train.py', args.config, '--resume', *options)
+    names = ', '.join(run.id for run in runs)
+    print(f'[demo] {len(runs)} runs: {names}; then a report', flush=True)
+    call(
+        'study.py', 'run', args.study, '--work-dirs', parent,
+        '--results', results,
+    )  # fmt: skip
+    runs = load_study(args.study, ROOT, parent, results)
+    last = [run for run in runs if run.tests][-1]
+    page, figures = parent / 'report.html', last.work_dir / 'figures'
+    synthetic = sorted((place / 'synthetic').glob('*'))[:1]
+    if not figures.exists():
+        call('analysis_tools/plot_run.py', last.work_dir)
+    if not page.exists():
+        call(
+            'report.py', results, '--run', last.work_dir, '--out', page,
+            *(x for folder in synthetic for x in ('--synthetic', folder)),
+        )  # fmt: skip
 
-    def test() -> None:
-        last = str(last_checkpoint(work_dir))
-        saved = [
-            f'test_evaluator.outfile_prefix={work_dir / "test"}',
-            'test_evaluator.save_predictions=True',
-        ]
-        call('test.py', args.config, last, *options, '--cfg-options', *saved)
-
-    def draw() -> None:
-        call('analysis_tools/plot_run.py', str(work_dir))
-
-    def report() -> None:
-        call('report.py', str(work_dir), '--out', str(page))
-
-    page = work_dir / 'report.html'
-    print(f'[demo] 1/5 data; {make_data(config)}', flush=True)
-    steps = {
-        'training': train,
-        'evaluation': test,
-        'figures': draw,
-        'report': report,
-    }
-    for number, (name, step) in enumerate(steps.items(), 2):
-        stamp = work_dir / f'.{name}-done'
-        if stamp.exists():
-            print(f'[demo] {number}/5 {name}: done before', flush=True)
-            continue
-        print(f'[demo] {number}/5 {name}', flush=True)
-        start = time.monotonic()
-        step()
-        stamp.touch()
-        minutes = (time.monotonic() - start) / 60
-        print(f'[demo] {number}/5 {name}: {minutes:.1f} min', flush=True)
-
-    print(f'[demo] checkpoint: {last_checkpoint(work_dir)}')
-    for path in sorted((work_dir / 'figures').glob('*.png')):
+    print(f'[demo] checkpoint: {last_checkpoint(last.work_dir)}')
+    for path in sorted(figures.glob('*.png')):
         print(f'[demo] figure: {path}')
     print(f'[demo] report: {page}, to be opened in a browser')
+    print(f'[demo] {(time.monotonic() - start) / 60:.1f} min')
+    print(f'[demo] {summary(runs)}')
 
 
 if __name__ == '__main__':

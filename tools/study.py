@@ -40,6 +40,7 @@ from dsym.visualization import load_json
 PROGRESS = re.compile(r'Epoch\(train\).*?eta: \S+|epoch \d+/\d+ .*', re.M)
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
+STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
 
 
 def parse_args() -> argparse.Namespace:
@@ -59,6 +60,10 @@ def parse_args() -> argparse.Namespace:
         )
         command.add_argument(
             '--only', help="runs with such an id, e.g. 'yolov9-t_*'"
+        )
+        command.add_argument(
+            '--results', type=Path, help='folder of the records, instead of '
+            "the study's"
         )
     table = commands.add_parser('table')
     table.add_argument('records', nargs='+', type=Path)
@@ -187,7 +192,7 @@ class Worker:
     def work(self) -> None:
         """Train, evaluate and record."""
         run = self.run
-        note = run.work_dir / 'started.json'
+        note = run.work_dir / STARTED
         digest = run.hash()
         if note.exists():
             started = load_json(note)
@@ -203,24 +208,34 @@ class Worker:
         self.once('train', self.train)
         for name in run.tests:
             self.once(f'test_{name}', lambda name=name: self.test(name))
-        write_record(run, started)
-        print(f'[study] {run.id}: {run.record}', flush=True)
+        if run.tests:
+            write_record(run, started)
+        print(f'[study] {run.id}: {result_of(run)}', flush=True)
+
+
+def result_of(run: Run) -> Path:
+    """What a finished run leaves: its record, or its work_dir."""
+    return run.record if run.tests else run.work_dir
 
 
 def is_recorded(run: Run) -> bool:
     """Whether a run has its JSON, of this very config and with all tests.
 
+    One without tests has none; it is finished when it was trained.
+
     Raises:
         StudyError: If the JSON is of another config, or lacks a test that can
             only be had by training again.
     """
-    if not run.record.exists():
+    if not (run.record if run.tests else run.work_dir / TRAINED).exists():
         return False
-    record, now = load_json(run.record), run.hash()
+    source = run.record if run.tests else run.work_dir / STARTED
+    record, now = load_json(source), run.hash()
     if record['config_hash'] != now:
         raise StudyError(
-            f'{run.record} is of another config ({record["config_hash"]}, '
-            f'now {now}): rename the run or remove the file'
+            f'{result_of(run)} is of another config '
+            f'({record["config_hash"]}, now {now}): rename the run or remove '
+            'it'
         )
     missing = [name for name in run.tests if name not in record['metrics']]
     if missing and not run.work_dir.exists():
@@ -244,10 +259,17 @@ def choose(runs: List[Run], pattern: Optional[str]) -> List[Run]:
     return chosen
 
 
+def planned(args: argparse.Namespace) -> List[Run]:
+    """The runs that the command line asks for."""
+    runs = load_study(
+        args.study, args.root, args.work_dirs.resolve(), args.results
+    )
+    return choose(runs, args.only)
+
+
 def run_study(args: argparse.Namespace) -> None:
     """Do the runs that are not recorded yet."""
-    runs = load_study(args.study, args.root, args.work_dirs.resolve())
-    runs = choose(runs, args.only)
+    runs = planned(args)
     for number, run in enumerate(runs, 1):
         if is_recorded(run):
             print(f'[study] {number}/{len(runs)} {run.id}: done before')
@@ -267,11 +289,10 @@ def run_study(args: argparse.Namespace) -> None:
 
 def show_status(args: argparse.Namespace) -> None:
     """Say which runs are recorded and how far the others are."""
-    runs = load_study(args.study, args.root, args.work_dirs.resolve())
-    for run in choose(runs, args.only):
+    for run in planned(args):
         try:
             if is_recorded(run):
-                state = f'recorded in {run.record}'
+                state = f'done: {result_of(run)}'
             elif run.work_dir.exists():
                 last = last_checkpoint(run.work_dir)
                 state = f'begun, {last.stem if last else "no epoch"}'

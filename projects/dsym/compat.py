@@ -51,6 +51,8 @@ MMYOLO_CONSTRUCTORS = (
     'YOLOv5OptimizerConstructor',
     'YOLOv7OptimWrapperConstructor',
 )
+# Parameters of a scan that are trained apart from others of their name.
+SCAN_MARKS = ('_no_weight_decay', '_no_reinit', '_no_warmup')
 # The reducers that pickle calls for numpy arrays and scalars, by the module
 # path numpy 1 and numpy 2 write into a file.
 NUMPY_REDUCERS = ('_reconstruct', 'scalar')
@@ -215,9 +217,11 @@ def add_state_spaces() -> None:
     """Let mmyolo's optimizer constructors take a state space's parameters.
 
     Mamba's rates ``A_log`` and skips ``D``, which carry mamba-ssm's mark
-    ``_no_weight_decay``, would keep their initial values without a word. They
-    get a group without weight decay, after mmyolo's own, whose places its
-    scheduler hook knows. Models without such parameters are built as ever.
+    ``_no_weight_decay``, would keep their initial values without a word, and
+    the warm-up of mmyolo's group of biases would throw those of a scan out of
+    their range. All these get a group without weight decay, after mmyolo's
+    own, whose places its scheduler hook knows. Models without such parameters
+    are built as ever.
     """
     from mmengine.model import is_model_wrapper
     from mmyolo.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -230,14 +234,16 @@ def add_state_spaces() -> None:
             marked = [
                 parameter
                 for parameter in model.parameters()
-                if getattr(parameter, '_no_weight_decay', False)
+                if any(hasattr(parameter, mark) for mark in SCAN_MARKS)
             ]
-            groups = wrapper.optimizer.param_groups
-            taken = {id(p) for group in groups for p in group['params']}
-            left = [p for p in marked if id(p) not in taken]
-            if left:
+            if marked:
+                own = {id(p) for p in marked}
+                for group in wrapper.optimizer.param_groups:
+                    group['params'] = [
+                        p for p in group['params'] if id(p) not in own
+                    ]
                 wrapper.optimizer.add_param_group(
-                    dict(params=left, weight_decay=0.0)
+                    dict(params=marked, weight_decay=0.0)
                 )
             return wrapper
 

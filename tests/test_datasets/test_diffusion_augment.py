@@ -17,6 +17,7 @@ from tiny_semi import semi_config, train
 
 from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.datasets import DatasetError, DiffusionAugment
+from dsym.engine.clip_filter_hook import datasets_of
 from dsym.engine.close_mosaic_hook import innermost
 from dsym.errors import InputError
 
@@ -237,8 +238,10 @@ def test_loop__trains_and_closes_the_mosaic(tmp_path):
 def test_mean_teacher__takes_it_as_the_labelled_set(tmp_path):
     config = semi_config(tmp_path, burn_in=1, max_epochs=2)
     loader = config.train_dataloader
+    real = DATASETS.build(loader.dataset)
     loader.dataset = wrapped(loader.dataset, tmp_path, ratio=1 / 3)
-    _, steps = train(config)
+    config.model.semi_train_cfg.selector = dict(type='ClassThresholds')
+    runner, steps = train(config)
     # 6 + 2 labelled images in phase 1; then an epoch of 8 unlabelled ones
     assert [x['epoch'] for x in steps] == [0] * 4 + [1] * 4
     seen = [name for x in steps[:4] for name in x['images']['sup']]
@@ -246,3 +249,13 @@ def test_mean_teacher__takes_it_as_the_labelled_set(tmp_path):
     made = [x['file_name'] for x in json.loads(folder.read_text())['images']]
     # SteelSynth calls its images alike
     assert sorted(seen) == sorted([f'{i:06d}.png' for i in range(6)] + made)
+    # pseudo-labels are to be as many as the boxes of real images
+    boxes = Counter(
+        x['bbox_label']
+        for i in range(6)
+        for x in real.get_data_info(i)['instances']
+    )
+    told = runner.model.selector.boxes_per_image
+    assert told == [boxes[label] / 6 for label in range(6)]
+    loader = runner.train_loop.labeled[0]
+    assert [len(x) for x in datasets_of(loader)] == [6]  # CLIP's calibration

@@ -1,5 +1,6 @@
 """MambaHead beside the plain head, in other people's configs, and trained."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mmyolo.models.dense_heads import YOLOv8Head
 from dsym.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
+SCAN_BIASES = ('.dt_proj.bias', '.conv1d.bias', '.norm.bias')
 METAS = [
     dict(ori_shape=(60, 64), scale_factor=(1.0, 1.0), img_shape=(64, 64))
 ] * 2
@@ -226,7 +228,7 @@ def test_every_parameter_moves(constructor):
         assert not torch.equal(value, before[name]), name
 
 
-def test_bias_warmup_leaves_the_steps_alone():
+def test_bias_warmup_leaves_the_scans_alone():
     model = build()
     optimizer = build_optim_wrapper(
         model,
@@ -242,11 +244,15 @@ def test_bias_warmup_leaves_the_steps_alone():
         if group['is_bias']
         for parameter in group['params']
     }
+    scans = Counter()
     for name, parameter in model.named_parameters():
-        if name.endswith('dt_proj.bias'):
-            assert id(parameter) not in warmed
-        elif name.endswith('.bias'):
-            assert id(parameter) in warmed
+        if not name.endswith('.bias'):
+            continue
+        kind = next((x for x in SCAN_BIASES if name.endswith(x)), None)
+        scans[kind] += 1
+        assert (id(parameter) in warmed) == (kind is None), name
+    # two branches of three levels, each with one scan
+    assert [scans[kind] for kind in SCAN_BIASES] == [6, 6, 6]
 
 
 def test_one_line_in_a_yolov8_config():
@@ -283,3 +289,8 @@ def test_one_line_in_a_yolov8_config():
         and (id(parameter) not in taken or not parameter.grad.any())
     ]
     assert untrained == []
+    # the third group's learning rate is warmed up from 0.1
+    warmed = {id(p) for p in wrapper.optimizer.param_groups[2]['params']}
+    for name, parameter in model.named_parameters():
+        if name.endswith(SCAN_BIASES):
+            assert id(parameter) not in warmed, name

@@ -1,7 +1,7 @@
 """The list of runs that a study's YAML names."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import yaml
 from mmengine.config import Config
@@ -98,16 +98,21 @@ def _check_keys(what: str, given: Dict[str, Any], known: set) -> None:
         )
 
 
-def load_study(path: Path, root: Path, work_dirs: Path) -> List[Run]:
+def load_study(
+    path: Path, root: Path, work_dirs: Path, results: Optional[Path] = None
+) -> List[Run]:
     """Read a study.
 
     Args:
         path (Path): YAML with ``results`` (folder of the records), ``tests``
             (overrides by name of evaluation) and ``runs``: a list of ``name``,
             ``config`` and optionally ``options``, ``seeds``, ``tests``,
-            ``trainer`` and ``note``.
+            ``trainer`` and ``note``. A run with ``tests: {}`` only makes
+            something for those after it and leaves no record.
         root (Path): What the paths in it are relative to.
         work_dirs (Path): Parent of the runs' folders.
+        results (Path, optional): Folder of the records. Defaults to None, the
+            one that the study names.
 
     Returns:
         list[Run]: One a seed, in the order of the file.
@@ -151,7 +156,8 @@ def load_study(path: Path, root: Path, work_dirs: Path) -> List[Run]:
                     tests=item.get('tests', content.get('tests') or {}),
                     trainer=trainer,
                     note=item.get('note', ''),
-                    results=root / content.get('results', 'results'),
+                    results=results
+                    or root / content.get('results', 'results'),
                     work_dir=work_dirs
                     / path.stem
                     / f'{item["name"]}_seed{seed}',

@@ -105,6 +105,11 @@ class DiffusionAugment(ConcatDataset):
         )
         self.pipeline: Compose = dataset.pipeline
 
+    @property
+    def real_dataset(self) -> BaseDataset:
+        """The labelled data set alone."""
+        return self.datasets[0]
+
     def __getitem__(self, idx: int) -> dict:
         """Load an image and send it through the pipeline.
 

@@ -23,6 +23,7 @@ from ..clip.models import LOCAL, check_clip, read_settings
 from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.regions import RegionSettings
 from ..clip.scorer import MODES, CLIPScorer
+from ..datasets.real_images import real_images
 from ..errors import InputError
 from ..weights import DEFAULT_CLIP, resolve_weights
 from .mean_teacher_loop import MeanTeacherLoop
@@ -354,8 +355,8 @@ def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
 
 
 def datasets_of(loader: DataLoader) -> list:
-    """The data sets of a loader that may join several."""
-    dataset = loader.dataset
+    """The data sets of a loader that may join several; no synthetic ones."""
+    dataset = real_images(loader.dataset)
     if isinstance(dataset, ConcatDataset):
         return list(dataset.datasets)
     return [dataset]

@@ -15,10 +15,13 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     of their own, marked ``is_bias=True`` for :class:`BiasWarmupHook`, and so
     have the weights of hidden layers, marked ``is_hidden=True`` for
     :class:`MuonAdamW`: matrices and convolutions of layers without a bias,
-    because a norm follows. mamba-ssm's marks hold: ``_no_weight_decay`` for
-    rates and skips, ``_no_reinit`` for the bias of the step sizes, which a
-    bias warm-up would throw out of their range. Every parameter of the model
-    is in, whatever its name.
+    because a norm follows or, in a scan, nothing that a scale would hurt.
+    mamba-ssm's marks hold: ``_no_weight_decay`` for rates and skips,
+    ``_no_reinit`` for the bias of the step sizes, which a bias warm-up would
+    throw out of their range. ``_no_warmup`` marks the other biases of a scan:
+    until its last projection leaves zero their gradients are small, but Adam's
+    steps are not, and 100 of them would add up to 5. Every parameter of the
+    model is in, whatever its name.
 
     Args:
         optim_wrapper_cfg (dict): As in ``DefaultOptimWrapperConstructor``.
@@ -67,8 +70,9 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             (parameter,) = group['params']
             if getattr(parameter, '_no_weight_decay', False):
                 settings['weight_decay'] = 0.0
-            settings['is_bias'] = id(parameter) in biases and not getattr(
-                parameter, '_no_reinit', False
+            settings['is_bias'] = id(parameter) in biases and not any(
+                hasattr(parameter, mark)
+                for mark in ('_no_reinit', '_no_warmup')
             )
             settings['is_hidden'] = id(parameter) in hidden
             key = tuple(sorted(settings.items()))

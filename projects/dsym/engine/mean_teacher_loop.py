@@ -10,6 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..datasets.real_images import real_images
 from ..errors import InputError
 from .moving_teacher import MovingTeacher
 from .unwrapped import unwrapped_model
@@ -47,6 +48,11 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         ema (dict): Schedule of the coefficient: ``ConstantEMA``,
             ``WarmupEMA``, ``CosineEMA`` or ``AdaptiveEMA``. Defaults to
             ``ConstantEMA``.
+        burn_in_ema (dict, optional): Schedule of an average in phase 1, so
+            that phase 2 begins with an average and not with one moment of
+            the student; the first coefficients of ``ema`` should then be
+            high (``ConstantEMA``). Defaults to None: as in the paper, the
+            teacher takes the student's parameters.
         **kwargs: As in :class:`EpochBasedTrainLoop`: ``val_interval``, ...
 
     Raises:
@@ -62,6 +68,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         burn_in_epochs: int = 0,
         labeled_dataloaders: Sequence[dict] = (),
         ema: Dict = dict(type='ConstantEMA'),
+        burn_in_ema: Optional[Dict] = None,
         **kwargs,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, **kwargs)
@@ -86,6 +93,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
                 )
         self._max_iters = self.steps_before(max_epochs)
         self.ema = TASK_UTILS.build(ema)
+        self.burn_in_ema = burn_in_ema and TASK_UTILS.build(burn_in_ema)
         self.move_teacher: Optional[MovingTeacher] = None
         self._sources: Optional[List[Iterator[dict]]] = None
 
@@ -112,7 +120,8 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
         selector = getattr(self.model, 'selector', None)
         if hasattr(selector, 'set_labeled'):
-            selector.set_labeled(boxes_per_image(self.labeled[0].dataset))
+            labeled = real_images(self.labeled[0].dataset)
+            selector.set_labeled(boxes_per_image(labeled))
         for loader in (*self.labeled, self.unlabeled):
             # a resumed run takes the seed of the first, after its loaders
             sampler = loader.batch_sampler.sampler
@@ -134,8 +143,9 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         # a checkpoint that was loaded for phase 2 brings its teacher
         loaded = not self.burn_in_epochs and self.runner._load_from
-        begins = self._epoch == self.burn_in_epochs
-        if begins and not loaded and not self._done_in_epoch():
+        begin = 0 if self.burn_in_ema else self.burn_in_epochs
+        begins = self._epoch == begin and not self._done_in_epoch()
+        if begins and not loaded:
             self.move_teacher(alpha=0)
         if semi_supervised:
             for idx, unlabeled in self._unlabeled_batches():
@@ -143,8 +153,9 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         else:
             for idx in range(self._done_in_epoch(), len(self.dataloader)):
                 self.run_iter(idx, join(self._labeled_batches()))
-            # what is validated or saved after this epoch is the teacher
-            self.move_teacher(alpha=0)
+            if not self.burn_in_ema:
+                # what is validated or saved after this epoch is the teacher
+                self.move_teacher(alpha=0)
         if get_world_size() > 1:  # batch statistics are each rank's own
             model = self.model
             all_reduce_params(
@@ -170,9 +181,12 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         optim_wrapper = self.runner.optim_wrapper
         outputs = self.runner.model.train_step(data_batch, optim_wrapper)
         stepped = getattr(optim_wrapper, 'should_update', lambda: True)()
-        if self._epoch >= self.burn_in_epochs and stepped:
+        begin = self.steps_before(self.burn_in_epochs)
+        if self._epoch < self.burn_in_epochs:
+            if self.burn_in_ema and stepped:
+                self.move_teacher(self.burn_in_ema(self._iter, begin))
+        elif stepped:
             disagreement = getattr(self.model, 'disagreement', None)
-            begin = self.steps_before(self.burn_in_epochs)
             alpha = self.ema(
                 self._iter - begin, self._max_iters - begin, disagreement
             )

@@ -12,8 +12,10 @@ import torch
 from mmengine.logging import print_log
 
 SOURCES = sorted((Path(__file__).parent / 'csrc').glob('*'))
-# No float traps are wanted, so that branches become blends.
-FLAGS = ['-O3', '-fno-math-errno', '-fno-trapping-math']
+# No float traps are wanted, so that branches become blends. Without OpenMP,
+# at::parallel_for is a plain loop; its library is the one that torch has loaded.
+OPENMP = '-fopenmp'
+FLAGS = ['-O3', '-fno-math-errno', '-fno-trapping-math', OPENMP]
 
 
 def _flags() -> List[str]:
@@ -93,6 +95,7 @@ def _build(name: str) -> None:
                 name,
                 [str(path) for path in SOURCES if path.suffix == '.cpp'],
                 extra_cflags=_flags(),
+                extra_ldflags=[OPENMP],
                 build_directory=str(folder),
                 is_python_module=False,
             )

@@ -69,6 +69,8 @@ class Mamba(nn.Module):
         # steps' bias, which is no offset of features
         self.A_log._no_weight_decay = self.D._no_weight_decay = True
         self.dt_proj.bias._no_reinit = True
+        if conv_bias:
+            self.conv1d.bias._no_warmup = True
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
         self.dt_range = dt_min, dt_max, dt_init_floor
         self.init_weights()

@@ -109,6 +109,7 @@ class Scan2D(nn.Module):
             )
         self.orders = SCANS[scan]
         self.norm = nn.LayerNorm(channels)
+        self.norm.bias._no_warmup = True
         self.mixers = nn.ModuleList(
             Mamba(channels, **mamba) for _ in self.orders
         )
