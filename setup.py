@@ -4,8 +4,11 @@
 go beside it into ``dsym/.mim``, where mim and MMEngine look for them.
 """
 
+import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -38,6 +41,17 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def compile_operators() -> None:
+    """Compile the C++ operators into torch's cache, if torch is there.
+
+    The first use does it otherwise: in an isolated build there is no torch.
+    """
+    if all(map(importlib.util.find_spec, ('torch', 'mmengine'))):
+        build = str(ROOT / PACKAGE / 'ops' / 'build.py')
+        code = f'import runpy; runpy.run_path({build!r})["load_ops"]()'
+        subprocess.run([sys.executable, '-c', code])
+
+
 class BuildPyWithMim(build_py):
     """Adds ``.mim``: copies in a wheel, links in an editable install."""
 
@@ -58,6 +72,7 @@ class BuildPyWithMim(build_py):
                 shutil.copytree(source, target, ignore=ignored)
             else:
                 shutil.copy(source, target)
+        compile_operators()
 
 
 setup(

@@ -62,8 +62,9 @@ def parse_args() -> argparse.Namespace:
             '--only', help="runs with such an id, e.g. 'yolov9-t_*'"
         )
         command.add_argument(
-            '--results', type=Path, help='folder of the records, instead of '
-            "the study's"
+            '--results',
+            type=Path,
+            help="folder of the records, instead of the study's",
         )
     table = commands.add_parser('table')
     table.add_argument('records', nargs='+', type=Path)

@@ -9,7 +9,13 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+# never smaller: a border would be learnt as what 'no defect' looks like
+pipeline = [
+    dict(step, scaling_ratio_range=(1.0, 1.6))
+    if 'scaling_ratio_range' in step else step
+    for step in _base_.train_pipeline
+]
+train_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_evaluator = dict(type='RegionGradeMetric', _delete_=True)
 val_evaluator = test_evaluator
 

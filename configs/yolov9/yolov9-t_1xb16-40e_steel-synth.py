@@ -1,6 +1,6 @@
-"""YOLOv9-t on synthetic steel at 128 px: minutes on two cores (`make demo`).
+"""YOLOv9-t on synthetic steel at 128 px: minutes on two cores.
 
-python tools/demo.py configs/yolov9/yolov9-t_1xb16-40e_steel-synth.py
+python tools/train.py configs/yolov9/yolov9-t_1xb16-40e_steel-synth.py
 """
 _base_ = './yolov9-t_1xb16-200e_steel-synth.py'
 

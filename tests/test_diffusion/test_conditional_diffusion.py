@@ -217,3 +217,55 @@ def test_unknown_block_of_the_unet():
         ConditionalDiffusion(
             dict(UNET, down_block_types=('NoBlock', 'DownBlock2D')), ENCODER
         )
+
+
+def test_contrast__brightness_of_the_surroundings_is_taken_off(batch):
+    """Brighter windows get the same painting, as much brighter."""
+    model = build(contrast=0.25).eval()
+    windows = batch['inputs'] * 0.2
+    options = dict(num_steps=4, noise=torch.randn(windows.shape))
+    dark, bright = (
+        model.paint(**dict(rename(batch), windows=windows + x), **options)
+        for x in (-0.25, 0.125)
+    )
+    free = (dark.abs() < 1) & (bright.abs() < 1)
+    assert free.float().mean() > 0.5
+    torch.testing.assert_close(
+        (bright - dark)[free].std(), torch.zeros(()), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        (bright - dark)[free].mean(), torch.tensor(0.375), atol=1e-3, rtol=0
+    )
+
+
+def test_contrast__is_what_the_unet_sees(batch):
+    torch.manual_seed(3)
+    model = build(contrast=0.25, drop_condition=0.0)
+    x = batch['inputs']
+    mask = union_mask(batch['boxes'], 16)
+    means = [a[m == 0].mean() for a, m in zip(x, mask)]
+    shown = (x - torch.stack(means)[:, None, None, None]) / 0.25
+    plain = build(drop_condition=0.0)
+    plain.load_state_dict(model.state_dict())
+    losses = []
+    for part, inputs in ((model, x), (plain, shown)):
+        torch.manual_seed(4)
+        losses.append(part(**dict(batch, inputs=inputs))['loss_diffusion'])
+    torch.testing.assert_close(*losses)
+
+
+def test_outside__weighs_less(batch):
+    """With weight 0 the loss is the mean over the boxes alone."""
+    model = build(outside=0.0, drop_condition=0.0)
+    torch.manual_seed(3)
+    loss = model(**batch)['loss_diffusion']
+    torch.manual_seed(3)
+    x = batch['inputs']
+    noise = torch.randn_like(x)
+    t = torch.randint(1000, (2,))
+    noisy = model.scheduler.add_noise(x, noise, t)
+    mask = union_mask(batch['boxes'], 16)
+    tokens = model.encode(batch['labels'], batch['boxes'])
+    said = model.predict(noisy, t, x * (1 - mask), mask, tokens)
+    each = [e[m == 1].mean() for e, m in zip((said - noise) ** 2, mask)]
+    torch.testing.assert_close(loss, torch.stack(each).mean())

@@ -32,6 +32,15 @@ def test_score_threshold():
     assert len(build('ScoreThreshold')(boxes([]))) == 0
 
 
+def test_score_threshold__by_the_confidence_of_the_box():
+    given = boxes([0.75, 0.25, 0.5])
+    select = build('ScoreThreshold', score_thr=0.5, by='confidences')
+    with pytest.raises(InputError, match='with_confidence=True'):
+        select(given)
+    given.confidences = torch.tensor([0.25, 0.625, 0.5])
+    assert select(given).scores.tolist() == [0.25, 0.5]
+
+
 def test_two_thresholds():
     """Below 0.25 nothing, from 0.5 on all, in between the score."""
     given = boxes([0.125, 0.25, 0.375, 0.5, 0.875])

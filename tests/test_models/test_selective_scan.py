@@ -1,5 +1,6 @@
 """selective_scan's backends against mamba-ssm's reference."""
 
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from mamba_ssm_reference import find_mamba_ssm
 
 from dsym.errors import InputError
-from dsym.models.layers import selective_scan
+from dsym.models.layers import choose_backend, selective_scan
 from dsym.ops import load_ops
 
 BACKENDS = [
@@ -74,13 +75,30 @@ def assert_close(found, expected, rtol):
     assert error <= rtol * expected.double().abs().max()
 
 
+def reference_scan(mamba_ssm, tensors, **options):
+    scan = mamba_ssm.ops.selective_scan_interface.selective_scan_ref
+    return scan(**tensors, **options)
+
+
+def assert_same_gradients(y, expected, ours, theirs, rtol):
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy.to(expected.dtype))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert_close(ours[name].grad, theirs[name].grad, rtol)
+
+
 SHAPES = [
     dict(batch=2, channels=16, length=70, states=16),
     dict(batch=1, channels=5, length=1, states=3),  # padded channels
     dict(batch=1, channels=48, length=64, states=8),  # a whole chunk
     dict(batch=3, channels=6, length=41, states=4, groups=3),
     dict(batch=2, channels=64, length=129, states=16, groups=2),
+    # with several threads: an image's channels in parts, across groups
+    dict(batch=1, channels=192, length=70, states=8, groups=3),
 ]
+LONG = dict(batch=1, channels=16, length=6400, states=16)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -94,11 +112,27 @@ def test_values_and_gradients(shape, backend):
     expected, state = reference(**exact, delta_softplus=True)
     assert_close(y, expected, 1e-5)
     assert_close(last, state, 1e-5)
-    dy = torch.randn_like(y)
-    y.backward(dy)
-    expected.backward(dy.double())
-    for name in NAMES:
-        assert_close(ours[name].grad, exact[name].grad, 1e-4)
+    assert_same_gradients(y, expected, ours, exact, 1e-4)
+
+
+@pytest.fixture(params=[1, 2, 5])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not load_ops(), reason='no C++ compiler or ninja here')
+@pytest.mark.parametrize('shape', SHAPES[3:])
+def test_threads__share_the_work_alike(shape, threads):
+    """The operator's blocks, parts and groups, by 1, 2 and 5 threads."""
+    ours = inputs(**shape)
+    exact = {k: v.detach().double().requires_grad_() for k, v in ours.items()}
+    y = selective_scan(**ours, delta_softplus=True, backend='cpp')
+    expected, _ = reference(**exact, delta_softplus=True)
+    assert_close(y, expected, 1e-5)
+    assert_same_gradients(y, expected, ours, exact, 1e-4)
 
 
 @pytest.fixture(scope='module')
@@ -114,61 +148,85 @@ def mamba_ssm():
 @pytest.mark.parametrize('shape', SHAPES)
 def test_values_and_gradients_of_mamba_ssm(shape, backend, mamba_ssm):
     ours, theirs = inputs(**shape), inputs(**shape)
-    y, last = selective_scan(
-        **ours, delta_softplus=True, return_last_state=True, backend=backend
-    )
-    scan = mamba_ssm.ops.selective_scan_interface.selective_scan_ref
-    expected, state = scan(
-        **theirs, delta_softplus=True, return_last_state=True
-    )
+    options = dict(delta_softplus=True, return_last_state=True)
+    y, last = selective_scan(**ours, **options, backend=backend)
+    expected, state = reference_scan(mamba_ssm, theirs, **options)
     assert_close(y, expected, 1e-5)
     assert_close(last, state, 1e-5)
-    dy = torch.randn_like(y)
-    y.backward(dy)
-    expected.backward(dy)
-    for name in NAMES:
-        assert_close(ours[name].grad, theirs[name].grad, 1e-4)
+    assert_same_gradients(y, expected, ours, theirs, 1e-4)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_gradcheck(backend):
+@pytest.mark.parametrize('without', [('z',), ('D', 'delta_bias'), NAMES[5:]])
+def test_options_of_mamba_ssm(without, backend, mamba_ssm):
+    """No gate; no skip and bias; none of them, and steps as they are."""
+    ours, theirs = (inputs(**SHAPES[0]) for _ in range(2))
+    for tensors in (ours, theirs):
+        for name in without:
+            del tensors[name]
+        with torch.no_grad():
+            tensors['delta'].abs_()
+    softplus = len(without) < 3
+    y = selective_scan(**ours, delta_softplus=softplus, backend=backend)
+    expected = reference_scan(mamba_ssm, theirs, delta_softplus=softplus)
+    assert_close(y, expected, 1e-5)
+    assert_same_gradients(y, expected, ours, theirs, 1e-4)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_bfloat16_of_mamba_ssm(backend, mamba_ssm):
+    """Its sums are float32 as well; what is rounded has 8 bits."""
+    kind = dict(SHAPES[0], dtype=torch.bfloat16)
+    ours, theirs = inputs(**kind), inputs(**kind)
+    for tensors in (ours, theirs):
+        # mamba-ssm keeps these in float32
+        for name in ('A', 'D', 'delta_bias'):
+            tensors[name] = tensors[name].detach().float().requires_grad_()
+    y = selective_scan(**ours, delta_softplus=True, backend=backend)
+    expected = reference_scan(mamba_ssm, theirs, delta_softplus=True)
+    assert y.dtype == expected.dtype == torch.bfloat16
+    assert_close(y, expected, 2**-7)
+    assert_same_gradients(y, expected, ours, theirs, 2**-5)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('states', [2, 8, 16])
+def test_gradcheck(states, backend):
     """Numerical derivatives, over the border of a chunk."""
-    tensors = inputs(1, 2, 66, 2, dtype=torch.float64)
-    short = {k: v for k, v in tensors.items() if k not in ('z', 'delta_bias')}
+    tensors = inputs(1, 2, 66, states, dtype=torch.float64)
 
     def scan(*values):
         return selective_scan(
-            **dict(zip(short, values)), delta_softplus=True, backend=backend
+            **dict(zip(tensors, values)), delta_softplus=True, backend=backend
         )
 
     assert torch.autograd.gradcheck(
-        scan, tuple(short.values()), fast_mode=True
+        scan, tuple(tensors.values()), fast_mode=True
     )
-
-
-@pytest.mark.parametrize('backend', BACKENDS)
-def test_without_options(backend):
-    """delta as it is, no skip, no gate."""
-    tensors = inputs(2, 16, 30, 4)
-    few = {k: tensors[k].detach() for k in NAMES[:5]}
-    few['delta'] = few['delta'].abs()
-    y = selective_scan(**few, backend=backend)
-    assert_close(y, reference(**few)[0], 1e-5)
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_long_sequence_and_extreme_steps(backend):
     """L = 6400; steps from nothing to decays far below the least float."""
-    tensors = inputs(1, 16, 6400, 16)
-    tensors = {k: v.detach() for k, v in tensors.items()}
-    tensors['delta'] = torch.linspace(-60, 60, 6400).expand(1, 16, -1)
+    tensors = {k: v.detach() for k, v in inputs(**LONG).items()}
+    tensors['delta'] = torch.linspace(-60, 60, 6400).repeat(1, 16, 1)
     tensors['A'] = tensors['A'] * 50
-    tensors['u'].requires_grad_()
-    y = selective_scan(**tensors, delta_softplus=True, backend=backend)
+    ours = {k: v.requires_grad_() for k, v in tensors.items()}
+    exact = {k: v.detach().double().requires_grad_() for k, v in ours.items()}
+    y = selective_scan(**ours, delta_softplus=True, backend=backend)
+    expected, _ = reference(**exact, delta_softplus=True)
+    assert_close(y, expected, 1e-5)
+    assert_same_gradients(y, expected, ours, exact, 1e-4)
+    assert all(x.grad.isfinite().all() for x in ours.values())
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_no_images(backend):
+    ours = inputs(0, 16, 5, 4)
+    y = selective_scan(**ours, backend=backend)
+    assert y.shape == (0, 16, 5)
     y.sum().backward()
-    assert y.isfinite().all() and tensors['u'].grad.isfinite().all()
-    exact = {k: v.detach().double() for k, v in tensors.items()}
-    assert_close(y, reference(**exact, delta_softplus=True)[0], 1e-5)
+    assert not ours['A'].grad.any()
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
@@ -185,23 +243,107 @@ def test_bfloat16__as_float32_of_the_same_numbers(backend):
     assert half['delta'].grad.dtype == torch.bfloat16
 
 
+MEMORY = """
+import resource, sys
+import torch
+from dsym.models.layers import selective_scan
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def scan(length, states):
+    D = 128
+    u, delta = (torch.rand(1, D, length, requires_grad=True) for _ in 'ab')
+    B, C = (torch.rand(1, states, length, requires_grad=True) for _ in 'ab')
+    A = -torch.rand(D, states)
+    y = selective_scan(u, delta, A, B, C, backend=sys.argv[1])
+    y.sum().backward()
+
+scan(64, int(sys.argv[2]))
+before = peak()
+scan(25600, int(sys.argv[2]))
+print(peak() - before)
+"""
+
+
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_saved_memory_grows_with_length_and_channels_alone(backend):
-    """N = 16: below 2 L D numbers beside the inputs, not 16 L D."""
-    tensors = inputs(1, 64, 4000, 16)
-    own = {x.data_ptr() for x in tensors.values()}
-    saved = {}
+def test_peak_memory__grows_with_length_and_channels_alone(backend):
+    """Forward and backward of L = 25,600 and D = 128, which are 12.5 MiB.
 
-    def pack(x):
-        if x.data_ptr() not in own:
-            saved[x.data_ptr()] = x.numel()
-        return x
+    States of all tokens would be 50 MiB at N = 4 and 800 MiB at N = 64.
+    """
+    grown = {}
+    for states in (4, 64):
+        done = subprocess.run(
+            [sys.executable, '-c', MEMORY, backend, str(states)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        grown[states] = float(done.stdout.split()[-1])
+    # B, C and their gradients alone are 25 MiB at N = 64
+    assert grown[64] < 400, grown
+    assert grown[64] < 4 * grown[4], grown
 
-    few = {k: tensors[k] for k in ('u', 'delta', 'A', 'B', 'C')}
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        selective_scan(**few, backend=backend)
-    # B and C are kept in another order: 2 x 4000 x 16; u and delta too
-    assert 0 < sum(saved.values()) < 4 * 4000 * 64
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'built', 'expected'),
+    [
+        ('cuda', torch.float32, True, 'mamba_ssm'),
+        ('cuda', torch.bfloat16, True, 'mamba_ssm'),
+        ('cuda', torch.float64, True, 'torch'),
+        ('cuda', torch.float32, False, 'torch'),
+        ('cpu', torch.float32, True, 'cpp'),
+        ('cpu', torch.float32, False, 'torch'),
+    ],
+)
+def test_backend__by_device_type_and_what_is_built(
+    monkeypatch, device, dtype, built, expected
+):
+    module = sys.modules[selective_scan.__module__]
+    kernel = (lambda: print) if built else (lambda: None)
+    monkeypatch.setattr(module, '_fused_cuda_scan', kernel)
+    monkeypatch.setattr(module, 'load_ops', lambda: built)
+    assert choose_backend(torch.device(device), dtype) == expected
+
+
+def test_backend__is_logged_once(monkeypatch):
+    module = sys.modules[selective_scan.__module__]
+    said = []
+    monkeypatch.setattr(module, 'print_log', lambda text, _: said.append(text))
+    monkeypatch.setattr(module, 'load_ops', lambda: False)
+    module._say_once.cache_clear()
+    tensors = {k: v.detach() for k, v in inputs(1, 16, 4, 2).items()}
+    for _ in range(3):
+        selective_scan(**tensors)
+    module._say_once.cache_clear()
+    assert said == [
+        "selective scans on cpu: PyTorch's own operators, chunk by chunk"
+    ]
+
+
+def test_mamba_ssm__gets_its_documented_arguments(monkeypatch):
+    module = sys.modules[selective_scan.__module__]
+    monkeypatch.setattr(
+        module, '_fused_cuda_scan', lambda: lambda *arguments: arguments
+    )
+    tensors = inputs(1, 16, 4, 2)
+    given = selective_scan(
+        **tensors, delta_softplus=True, return_last_state=True,
+        backend='mamba_ssm',
+    )  # fmt: skip
+    assert all(x is y for x, y in zip(given, tensors.values()))
+    assert given[8:] == (True, True)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+@pytest.mark.parametrize('name', NAMES[1:])
+def test_shapes__of_each_tensor_are_checked(name, backend):
+    tensors = inputs(2, 16, 4, 2)
+    # what would broadcast, but for A
+    tensors[name] = tensors[name][:1] if name != 'A' else tensors['A'][:5]
+    with pytest.raises(InputError, match=rf'{name} is \(|B \(1'):
+        selective_scan(**tensors, backend=backend)
 
 
 def test_mistakes(monkeypatch):
@@ -213,6 +355,8 @@ def test_mistakes(monkeypatch):
             selective_scan(**tensors, backend='cpp')
     with pytest.raises(InputError, match='must be one of'):
         selective_scan(**tensors, backend='triton')
-    tensors['C'] = tensors['C'][:, :1]
-    with pytest.raises(InputError, match='must be real'):
+    with pytest.raises(InputError, match='has no CUDA extension here'):
+        selective_scan(**tensors, backend='mamba_ssm')
+    tensors['A'] = tensors['A'].to(torch.complex64)
+    with pytest.raises(InputError, match=r'real \(D, N\)'):
         selective_scan(**tensors)

@@ -3,27 +3,51 @@
 import ctypes
 import os
 import platform
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.cpp_extension import get_default_build_root
 
 from dsym.ops import build
 
 
-def test_without_ninja__one_warning(monkeypatch, tmp_path):
+@pytest.mark.parametrize('missing', ['ninja', 'no-such-compiler'])
+def test_without_tools__one_warning(monkeypatch, tmp_path, missing):
     monkeypatch.setenv('TORCH_EXTENSIONS_DIR', str(tmp_path))
-    monkeypatch.setattr(build.shutil, 'which', lambda name, path: None)
+    monkeypatch.setenv('CXX', 'no-such-compiler -m64')
+    if missing == 'ninja':
+        monkeypatch.setattr(build.shutil, 'which', lambda name, path: None)
     said = []
     monkeypatch.setattr(
         build, 'print_log', lambda text, **kwargs: said.append(text)
     )
-    load = build.load_ops.__wrapped__
-    assert not load()
+    build.load_ops.cache_clear()
+    try:
+        assert not build.load_ops() and not build.load_ops()
+    finally:
+        build.load_ops.cache_clear()
+    assert 'compiling' in said[0]
     (warning,) = [text for text in said if 'not built' in text]
-    assert 'ninja is not on the PATH' in warning
+    assert f'{missing} is not on the PATH' in warning
     assert 'install a C++ compiler and ninja' in warning
+
+
+@pytest.mark.skipif(not build.load_ops(), reason='no C++ compiler or ninja')
+def test_operators__run_in_threads():
+    """Without OpenMP at::parallel_for would be a plain loop."""
+    folder = os.environ.get('TORCH_EXTENSIONS_DIR')
+    root = Path(folder or get_default_build_root())
+    name = build._build_name()
+    assert b'GOMP_parallel' in (root / name / f'{name}.so').read_bytes()
+
+
+def test_installation__compiles_what_the_first_use_finds():
+    """setup.py runs the file alone, before there is a package."""
+    alone = runpy.run_path(build.__file__)
+    assert alone['_build_name']() == build._build_name()
 
 
 @pytest.mark.skipif(not build.load_ops(), reason='no C++ compiler or ninja')

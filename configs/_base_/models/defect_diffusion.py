@@ -3,6 +3,9 @@
 model = dict(
     type='ConditionalDiffusion',
     patch=4,
+    # the deviation of NEU-DET's windows; their texture's is 0.04 to 0.15
+    contrast=0.2,
+    outside=0.1,
     unet=dict(
         sample_size=32,
         block_out_channels=(48, 96, 128),

@@ -37,6 +37,13 @@ class ConditionalDiffusion(BaseModel):
         min_snr (float, optional): gamma of min-SNR weighting
             (arXiv:2303.09556); None weighs all steps alike, as eq 14.
             Defaults to None.
+        contrast (float, optional): The UNet sees windows less the mean of
+            their surroundings, over this. Noise of standard deviation 1 hides
+            a texture of 0.1 in nearly all steps, so that two of twenty make
+            it; with the windows' own deviation here a quarter do. Defaults to
+            None, windows as they are.
+        outside (float): Weight of the loss outside the boxes, which the
+            surroundings tell. Defaults to 1, as eq 14.
         data_preprocessor (dict, optional): Defaults to mmengine's own.
 
     Raises:
@@ -52,6 +59,8 @@ class ConditionalDiffusion(BaseModel):
         scheduler: Optional[dict] = None,
         drop_condition: float = 0.1,
         min_snr: Optional[float] = None,
+        contrast: Optional[float] = None,
+        outside: float = 1.0,
         data_preprocessor: Optional[dict] = None,
     ) -> None:
         super().__init__(data_preprocessor)
@@ -81,6 +90,8 @@ class ConditionalDiffusion(BaseModel):
         self.patch = patch
         self.drop_condition = drop_condition
         self.min_snr = min_snr
+        self.contrast = contrast
+        self.outside = outside
 
     def encode(
         self, labels: Sequence[Tensor], boxes: Sequence[Tensor]
@@ -151,6 +162,7 @@ class ConditionalDiffusion(BaseModel):
         if mode == 'predict':
             return self.paint(inputs, labels, boxes)
         mask = union_mask(boxes, inputs.shape[-1])
+        inputs = (inputs - self.base(inputs, mask)) / (self.contrast or 1)
         noise = torch.randn_like(inputs)
         total = self.scheduler.config.num_train_timesteps
         steps = torch.randint(total, (len(inputs),), device=inputs.device)
@@ -166,8 +178,24 @@ class ConditionalDiffusion(BaseModel):
         if self.scheduler.config.prediction_type == 'v_prediction':
             target = self.scheduler.get_velocity(inputs, noise, steps)
         loss = F.mse_loss(said.float(), target, reduction='none')
-        loss = loss.mean((1, 2, 3)) * self.weights(steps)
-        return dict(loss_diffusion=loss.mean())
+        share = (mask + self.outside * (1 - mask)).expand_as(loss)
+        loss = (loss * share).sum((1, 2, 3)) / share.sum((1, 2, 3))
+        return dict(loss_diffusion=(loss * self.weights(steps)).mean())
+
+    def base(self, windows: Tensor, mask: Tensor) -> Tensor:
+        """What ``contrast`` takes off the windows.
+
+        Args:
+            windows (Tensor): ``(B, C, S, S)``.
+            mask (Tensor): ``(B, 1, S, S)``, 1 in the boxes.
+
+        Returns:
+            Tensor: ``(B, C, 1, 1)``: the mean of the surroundings; 0 without
+            any, and without ``contrast``.
+        """
+        seen = 1 - mask if self.contrast else torch.zeros_like(mask)
+        total = (windows * seen).sum((2, 3), keepdim=True)
+        return total / seen.sum((2, 3), keepdim=True).clamp(min=1)
 
     def weights(self, steps: Tensor) -> Tensor:
         """Min-SNR weights ``(B,)`` of steps, or ones.
@@ -221,7 +249,8 @@ class ConditionalDiffusion(BaseModel):
             Tensor: ``(B, C, S, S)`` from -1 to 1.
         """
         mask = union_mask(boxes, windows.shape[-1])
-        surroundings = windows * (1 - mask)
+        base, scale = self.base(windows, mask), self.contrast or 1
+        surroundings = (windows - base) / scale * (1 - mask)
         tokens = self.encode(labels, boxes)
         if guidance != 1:
             nothing = self.encode(
@@ -243,9 +272,14 @@ class ConditionalDiffusion(BaseModel):
 
         if noise is None:
             noise = torch.randn_like(windows)
+        if draft is not None:
+            draft = (draft - base) / scale
+        # what is from -1 to 1 is within 2 of its own mean
+        bound = 2 / scale if self.contrast else 1.0
         painted = ddim_paint(
-            says, self.scheduler, noise, num_steps, draft, strength
+            says, self.scheduler, noise, num_steps, draft, strength, bound
         )
+        painted = painted * scale + base
         inside = mask[: len(windows)] > 0
         return torch.where(inside, painted.clamp(-1, 1), windows)
 

@@ -14,7 +14,9 @@ from .conditional_diffusion import ConditionalDiffusion
 
 SETTINGS = 'dsym_diffusion.json'
 ENCODER_WEIGHTS = 'condition_encoder.safetensors'
-KEYS = ('condition_encoder', 'patch', 'classes', 'context', 'min_side')
+KEYS = (
+    'condition_encoder', 'patch', 'contrast', 'classes', 'context', 'min_side',
+)  # fmt: skip
 
 
 def save_diffusion(
@@ -60,6 +62,7 @@ def save_diffusion(
     settings = dict(
         condition_encoder=dict(encoder.config, type=type(encoder).__name__),
         patch=model.patch,
+        contrast=model.contrast,
         classes=classes and list(classes),
         context=list(context),
         min_side=min_side,
@@ -132,11 +135,12 @@ def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
         model.condition_encoder = MODELS.build(settings['condition_encoder'])
         model.condition_encoder.load_state_dict(load_file(part))
         model.patch = settings['patch']
+        model.contrast = settings['contrast']
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise InputError(
             f'{part} cannot be loaded ({" ".join(str(e).split())[:200]}): '
             'restore it, or train the model again'
         ) from e
     model.image_channels = model.unet.config.out_channels // model.patch**2
-    model.drop_condition, model.min_snr = 0.0, None
+    model.drop_condition, model.min_snr, model.outside = 0.0, None, 1.0
     return model.float().eval()

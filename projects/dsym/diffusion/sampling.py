@@ -12,6 +12,7 @@ def ddim_paint(
     num_steps: int,
     draft: Optional[Tensor] = None,
     strength: float = 1.0,
+    bound: float = 1.0,
 ) -> Tensor:
     """Sample by DDIM without added noise (eq 15), from noise or a draft.
 
@@ -25,6 +26,8 @@ def ddim_paint(
             None.
         strength (float): Share of the steps that are done with a draft, over
             0 to 1. Defaults to 1.
+        bound (float): x_0 is clamped to it on both sides at each step.
+            Defaults to 1.
 
     Returns:
         Tensor: x_0, ``(B, C, S, S)``.
@@ -34,7 +37,9 @@ def ddim_paint(
     """
     from diffusers import DDIMScheduler
 
-    ddim = DDIMScheduler.from_config(scheduler.config, clip_sample=True)
+    ddim = DDIMScheduler.from_config(
+        scheduler.config, clip_sample=True, clip_sample_range=bound
+    )
     ddim.set_timesteps(num_steps, device=noise.device)
     steps, x = ddim.timesteps, noise
     if draft is not None:

@@ -3,6 +3,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -12,8 +13,8 @@ import torch
 from mmengine.logging import print_log
 
 SOURCES = sorted((Path(__file__).parent / 'csrc').glob('*'))
-# No float traps are wanted, so that branches become blends. Without OpenMP,
-# at::parallel_for is a plain loop; its library is the one that torch has loaded.
+# No float traps are wanted, so that branches become blends. Without OpenMP
+# at::parallel_for is a plain loop; its library is the one torch has loaded.
 OPENMP = '-fopenmp'
 FLAGS = ['-O3', '-fno-math-errno', '-fno-trapping-math', OPENMP]
 
@@ -48,16 +49,18 @@ def _build_name() -> str:
 
 
 @contextlib.contextmanager
-def _ninja_on_path() -> Iterator[None]:
+def _tools_on_path() -> Iterator[None]:
     """Find pip's ninja also where the environment is not activated.
 
     Raises:
-        RuntimeError: If there is none.
+        RuntimeError: If there is none, or no compiler.
     """
     before = os.environ.get('PATH', '')
     after = f'{Path(sys.executable).parent}{os.pathsep}{before}'
-    if shutil.which('ninja', path=after) is None:
-        raise RuntimeError('ninja is not on the PATH')
+    compiler = shlex.split(os.environ.get('CXX', 'c++'))[0]
+    for tool in ('ninja', compiler):
+        if shutil.which(tool, path=after) is None:
+            raise RuntimeError(f'{tool} is not on the PATH')
     os.environ['PATH'] = after
     try:
         yield
@@ -90,7 +93,7 @@ def _build(name: str) -> None:
             'compiling the C++ operators of dsym, once, about 40 s',
             logger='current',
         )
-        with _ninja_on_path():
+        with _tools_on_path():
             cpp_extension.load(
                 name,
                 [str(path) for path in SOURCES if path.suffix == '.cpp'],
@@ -118,8 +121,8 @@ def load_ops() -> bool:
         lines = str(error).strip().splitlines() or [repr(error)]
         reason = next((x for x in lines if 'error:' in x), lines[0])
         print_log(
-            f'the C++ operators of dsym are not built ({reason}): training on '
-            'a CPU is slower; install a C++ compiler and ninja',
+            f'the C++ operators of dsym are not built ({reason}): PyTorch '
+            'does their work, slower; install a C++ compiler and ninja',
             logger='current',
             level=30,
         )

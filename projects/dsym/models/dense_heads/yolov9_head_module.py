@@ -1,3 +1,4 @@
+import math
 from typing import Optional, Sequence, Tuple, Union
 
 import torch
@@ -34,6 +35,12 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
             Defaults to None.
         norm_cfg (dict): Normalization. Defaults to BN(0.03, 1e-3).
         act_cfg (dict): Activation. Defaults to SiLU.
+        init_distance (float, optional): Strides from a place to each side of
+            its box before training. YOLOv9 starts at 7.5: boxes of 480 px at
+            stride 32, which in images of 224 px overlap with nothing by more
+            than 0.22, so that no box is ever assigned to that level and it
+            learns none. At 2.5 boxes start at 40, 80 and 160 px. Defaults to
+            None, as YOLOv9.
         init_cfg (dict, optional): Initialization; torch's own by default.
     """
 
@@ -48,9 +55,11 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
         cls_channels: Optional[int] = None,
         norm_cfg: ConfigType = dict(type='BN', momentum=0.03, eps=0.001),
         act_cfg: ConfigType = dict(type='SiLU', inplace=True),
+        init_distance: Optional[float] = None,
         init_cfg: OptMultiConfig = None,
     ):
         self.cls_channels = cls_channels
+        self.init_distance = init_distance
         super().__init__(
             num_classes=num_classes,
             in_channels=in_channels,
@@ -66,11 +75,18 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
     def init_weights(self, prior_prob: float = 0.01) -> None:
         """Initialize the convolutions as torch does, the biases as YOLOv9.
 
-        Boxes start at bias 1; classes at ``log(5 / num_classes / (640 /
-        stride)^2)``: five objects an image of 640 px.
+        Boxes start at bias 1, or as ``init_distance`` says; classes at
+        ``log(5 / num_classes / (640 / stride)^2)``: five objects an image of
+        640 px.
         """
         init_like_torch(self)
         super().init_weights(prior_prob)
+        if self.init_distance is not None:
+            # bins of a geometric distribution, whose mean this is
+            ratio = self.init_distance / (1 + self.init_distance)
+            bins = torch.arange(self.reg_max) * math.log(ratio)
+            for branch in self.reg_preds:
+                branch[-1].bias.data = bins.repeat(4)
 
     def _init_layers(self) -> None:
         """Build the branches of every level."""

@@ -21,6 +21,7 @@ from .dense_outputs import (
     pick,
     sums_images,
 )
+from .doubtful_boxes import doubtful_boxes
 from .pseudo_labels import (
     PseudoRecord,
     homographies,
@@ -50,8 +51,8 @@ class DSYMDetector(SemiBaseDetector):
     (eq 2). A batch without unlabelled branches has the first term alone.
 
     Most of what a class lacks in its pseudo-labels the teacher did see, with
-    too low a score. Such doubtful boxes are neither objects nor background:
-    heads of dsym ignore the places in them.
+    somewhat too low a score. Such doubtful boxes are neither objects nor
+    background: heads of dsym ignore the places in them.
 
     Losses of YOLO heads are sums over the images of a batch. The unsupervised
     ones are scaled by labelled over unlabelled images: ``unsup_weight`` means
@@ -77,6 +78,8 @@ class DSYMDetector(SemiBaseDetector):
               student's images, without consistency. Defaults to None.
             - ``sums_images`` (bool): Whether the head's losses grow with the
               number of images. Defaults to what is known of its class.
+            - ``doubtful`` (dict): ``share`` and ``max_iou`` of
+              :func:`doubtful_boxes`. Defaults to its own.
             - ``empty_images`` (bool): Whether the student learns from images
               without any pseudo-label that they are background. Defaults to
               False: it more often means that the teacher is unsure.
@@ -257,7 +260,7 @@ class DSYMDetector(SemiBaseDetector):
         Returns:
             tuple[tuple, list[InstanceData], list[InstanceData]]: The outputs
             of its head; of each image, in pixels of the original, the boxes
-            that were selected and passed the filter; and the others.
+            that were selected and passed the filter; and the doubtful ones.
         """
         head = self.teacher.bbox_head
         outs = head(self.teacher.extract_feat(inputs))
@@ -285,9 +288,10 @@ class DSYMDetector(SemiBaseDetector):
             PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
             for sample, *boxes in zip(samples, *stages.values())
         ]
+        settings = self.semi_train_cfg.get('doubtful', {})
         doubtful = [
-            boxes[~torch.isin(boxes.rows, kept.rows)]
-            for boxes, kept in zip(predicted, labels)
+            doubtful_boxes(*boxes, self.selector, **settings)
+            for boxes in zip(predicted, labels)
         ]
         return outs, labels, doubtful
 

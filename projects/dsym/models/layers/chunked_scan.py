@@ -183,7 +183,7 @@ class ChunkedScan(Function):
             *(torch.empty_like(x) for x in (chunks.B, chunks.C)),
         )
         num = chunks.u.size(1)
-        size = max(1, SEGMENT_STATES // (starts[:, 0].numel() * CHUNK))
+        size = max(1, SEGMENT_STATES // max(1, starts[:, 0].numel() * CHUNK))
         carry = torch.zeros_like(starts[:, 0])
         for end in range(num, 0, -size):
             begin = max(0, end - size)

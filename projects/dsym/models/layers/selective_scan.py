@@ -1,8 +1,10 @@
+import functools
 import importlib.util
-from typing import Callable, Optional, Tuple, Union
+from typing import Callable, Dict, Optional, Tuple, Union
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ...errors import InputError
@@ -10,23 +12,38 @@ from ...ops import load_ops
 from .chunked_scan import ChunkedScan, scan_in_chunks
 
 BACKENDS = ('mamba_ssm', 'cpp', 'torch')
-LANE_BYTES = 64  # kBytes of vec.h
+WAYS = {
+    'mamba_ssm': "mamba-ssm's CUDA kernel",
+    'cpp': 'the C++ operator',
+    'torch': "PyTorch's own operators, chunk by chunk",
+}
 
 
+@functools.cache
 def _fused_cuda_scan() -> Optional[Callable]:
     """mamba-ssm's kernel where its CUDA extension is built."""
     if importlib.util.find_spec('selective_scan_cuda') is None:
         return None
-    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
-
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:  # its other parts want other packages
+        return None
     return selective_scan_fn
 
 
-def choose_backend(device: torch.device) -> str:
-    """Name the fastest way to scan on a device.
+@functools.cache
+def _say_once(device: str, backend: str) -> None:
+    print_log(f'selective scans on {device}: {WAYS[backend]}', 'current')
+
+
+def choose_backend(
+    device: torch.device, dtype: torch.dtype = torch.float32
+) -> str:
+    """Name the fastest way to scan on a device, and log it once.
 
     Args:
         device (torch.device): Where the tensors are.
+        dtype (torch.dtype): Theirs. Defaults to float32.
 
     Returns:
         str: 'mamba_ssm' for CUDA with mamba-ssm's extension (written to its
@@ -35,17 +52,76 @@ def choose_backend(device: torch.device) -> str:
     """
     if torch.onnx.is_in_onnx_export():
         return 'torch'
-    if device.type == 'cuda' and _fused_cuda_scan() is not None:
-        return 'mamba_ssm'
-    if device.type == 'cpu' and load_ops():
-        return 'cpp'
-    return 'torch'
+    backend = 'torch'
+    if device.type == 'cuda' and dtype != torch.float64:
+        # its states are float32
+        backend = 'mamba_ssm' if _fused_cuda_scan() else 'torch'
+    elif device.type == 'cpu' and load_ops():
+        backend = 'cpp'
+    _say_once(device.type, backend)
+    return backend
+
+
+def _check(backend: str, tensors: Dict[str, Optional[Tensor]]) -> None:
+    """Raise :class:`InputError` for what cannot be scanned."""
+    if backend not in BACKENDS:
+        raise InputError(
+            f'selective_scan: backend={backend!r} must be one of {BACKENDS}'
+        )
+    if backend == 'cpp' and not load_ops():
+        raise InputError(
+            "selective_scan: backend='cpp' is not compiled here: install a "
+            "C++ compiler and ninja, or take 'torch'"
+        )
+    if backend == 'mamba_ssm' and _fused_cuda_scan() is None:
+        raise InputError(
+            "selective_scan: backend='mamba_ssm' has no CUDA extension here: "
+            "install mamba-ssm with it, or take 'torch'"
+        )
+    u, A, B = tensors['u'], tensors['A'], tensors['B']
+    if u.dim() != 3 or A.dim() != 2 or A.is_complex() or B.dim() not in (3, 4):
+        raise InputError(
+            f'selective_scan: u {tuple(u.shape)}, A {tuple(A.shape)}, B '
+            f'{tuple(B.shape)} must be (b, D, L), real (D, N), (b, [groups,] '
+            'N, L)'
+        )
+    batch, channels, length = u.shape
+    groups = B.shape[1:-2]
+    state = (batch, *groups, A.size(1), length)
+    wanted = dict(
+        delta=u.shape, A=(channels, A.size(1)), B=state, C=state,
+        D=(channels,), z=u.shape, delta_bias=(channels,),
+    )  # fmt: skip
+    for name, shape in wanted.items():
+        x = tensors[name]
+        if x is not None and x.shape != torch.Size(shape):
+            raise InputError(
+                f'selective_scan: {name} is {tuple(x.shape)}, not '
+                f'{tuple(shape)}, for u {tuple(u.shape)}'
+            )
+    if not length or (groups and (not groups[0] or channels % groups[0])):
+        raise InputError(
+            f'selective_scan: u {tuple(u.shape)} wants tokens, and channels '
+            f'in whole groups of B {tuple(B.shape)}'
+        )
 
 
 def _scan_torch(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
 ) -> Tuple[Tensor, Tensor]:
-    """Scan chunk by chunk in PyTorch."""
+    """Scan chunk by chunk in PyTorch.
+
+    Args:
+        u (Tensor): ``(b, L, D)``.
+        delta (Tensor): ``(b, L, D)``.
+        A (Tensor): ``(N, D)``.
+        B (Tensor): ``(b, L, groups, N)``.
+        C (Tensor): As ``B``.
+        D (Tensor): ``(D,)``.
+
+    Returns:
+        tuple[Tensor]: ``(b, L, D)`` and the last state ``(b, N, D)``.
+    """
     if torch.onnx.is_in_onnx_export():  # it has no autograd functions
         y, last, _ = scan_in_chunks(u, delta, A, B, C)
     else:
@@ -56,9 +132,10 @@ def _scan_torch(
 def _scan_cpp(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
 ) -> Tuple[Tensor, Tensor]:
-    """Call the C++ operator, which takes whole vectors of channels."""
+    """Call the C++ operator, as :func:`_scan_torch`, on whole vectors."""
     groups, channels = B.size(2), u.size(2)
-    missing = -(channels // groups) % (LANE_BYTES // u.element_size())
+    lanes = torch.ops.dsym.vector_bytes() // u.element_size()
+    missing = -(channels // groups) % lanes
 
     def padded(x: Tensor) -> Tensor:
         if missing:
@@ -124,27 +201,17 @@ def selective_scan(
         InputError: If the backend is unknown or not there, or shapes do not
             agree.
     """
-    backend = backend or choose_backend(u.device)
-    if backend not in BACKENDS:
-        raise InputError(
-            f'selective_scan: backend={backend!r} must be one of {BACKENDS}'
-        )
-    if backend == 'cpp' and not load_ops():
-        raise InputError(
-            "selective_scan: backend='cpp' is not compiled here: install a "
-            "C++ compiler and ninja, or take 'torch'"
-        )
+    backend = backend or choose_backend(u.device, u.dtype)
+    tensors = dict(
+        u=u, delta=delta, A=A, B=B, C=C, D=D, z=z, delta_bias=delta_bias
+    )
+    if not torch.jit.is_tracing():  # which an export to ONNX does
+        _check(backend, tensors)
     if backend == 'mamba_ssm':
         return _fused_cuda_scan()(
             u, delta, A, B, C, D, z, delta_bias, delta_softplus,
             return_last_state,
         )  # fmt: skip
-    if B.shape != C.shape or A.dim() != 2 or A.is_complex():
-        raise InputError(
-            f'selective_scan: A {tuple(A.shape)} must be real (D, N), B '
-            f'{tuple(B.shape)} and C {tuple(C.shape)} equal (b, [groups,] N, '
-            'L)'
-        )
     exact = torch.float64 if u.dtype == torch.float64 else torch.float32
 
     def tokens(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@ from typing import Optional, Sequence
 import torch
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import InputError
 
@@ -118,3 +118,10 @@ class ClassThresholds(nn.Module):
         boxes = boxes[keep]
         boxes.weights = weights[keep]
         return boxes
+
+    def floor(self, labels: Tensor) -> Tensor:
+        """As in :class:`ScoreThreshold`."""
+        floors = {x: self.threshold(x) for x in labels.unique().tolist()}
+        return labels.new_tensor(
+            [floors[x] for x in labels.tolist()], dtype=torch.float32
+        )

@@ -5,7 +5,7 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import InputError
 
@@ -16,11 +16,15 @@ class ScoreThreshold(nn.Module):
 
     Args:
         score_thr (float): Defaults to 0.5.
+        by (str): What is compared with it: ``'scores'``, or ``'confidences'``
+            of a MambaHead with that branch, which tell how well a box fits,
+            whatever is in it. Defaults to ``'scores'``.
     """
 
-    def __init__(self, score_thr: float = 0.5) -> None:
+    def __init__(self, score_thr: float = 0.5, by: str = 'scores') -> None:
         super().__init__()
         self.score_thr = score_thr
+        self.by = by
 
     def forward(self, boxes: InstanceData) -> InstanceData:
         """Select.
@@ -31,8 +35,21 @@ class ScoreThreshold(nn.Module):
 
         Returns:
             InstanceData: Those that the student learns from.
+
+        Raises:
+            InputError: If the boxes have no such field.
         """
-        return boxes[boxes.scores >= self.score_thr]
+        if self.by not in boxes:
+            raise InputError(
+                f'ScoreThreshold: by={self.by!r}: the teacher gives '
+                f'{", ".join(boxes.keys())}; MambaHeadModule('
+                'with_confidence=True) gives confidences'
+            )
+        return boxes[boxes[self.by] >= self.score_thr]
+
+    def floor(self, labels: Tensor) -> Tensor:
+        """The lowest score that is kept of each label's class."""
+        return torch.full_like(labels, self.score_thr, dtype=torch.float32)
 
 
 @TASK_UTILS.register_module()
@@ -71,6 +88,10 @@ class TwoThresholds(nn.Module):
         certain = boxes.scores >= self.high
         boxes.weights = torch.where(certain, 1.0, boxes.scores)
         return boxes
+
+    def floor(self, labels: Tensor) -> Tensor:
+        """As in :class:`ScoreThreshold`."""
+        return torch.full_like(labels, self.low, dtype=torch.float32)
 
 
 @TASK_UTILS.register_module()
@@ -126,6 +147,10 @@ class MixtureThreshold(nn.Module):
                     self.thresholds[label] = np.clip(threshold, *self.bounds)
             all_reduce(self.thresholds, 'mean')
         return boxes[boxes.scores >= self.thresholds[boxes.labels]]
+
+    def floor(self, labels: Tensor) -> Tensor:
+        """As in :class:`ScoreThreshold`."""
+        return self.thresholds[labels]
 
 
 def split_by_mixture(values: np.ndarray, steps: int = 30) -> float:

@@ -255,6 +255,8 @@ struct SelectiveScan : torch::autograd::Function<SelectiveScan> {
   }
 
   static List backward(Context* ctx, List gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "selective_scan has no second derivative");
     const List saved = ctx->get_saved_variables();
     TORCH_CHECK(saved.size() == 7, "selective_scan kept nothing to go back");
     const Tensor &u = saved[0], &delta = saved[1], &A = saved[2];
@@ -276,8 +278,11 @@ struct SelectiveScan : torch::autograd::Function<SelectiveScan> {
                   Tensor& du, Tensor& ddelta, List& out) {
     const int64_t blocks = s.channels / kLanes<T>;
     const int64_t threads = at::get_num_threads();
+    // Each part has gradients of B and C of its own, no larger than that of u.
+    const int64_t room = s.channels / (s.groups * s.states);
+    const int64_t wanted = s.batch ? (threads + s.batch - 1) / s.batch : 1;
     const int64_t parts =
-        std::min(blocks, (threads + s.batch - 1) / s.batch);
+        std::max<int64_t>(1, std::min({blocks, wanted, room}));
     const auto options = du.options();
     Tensor dA = at::zeros({s.batch, parts, s.states, s.channels}, options);
     Tensor dD = at::zeros({s.batch, parts, s.channels}, options);
@@ -339,6 +344,8 @@ TORCH_LIBRARY_FRAGMENT(dsym, m) {
       "selective_scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, "
       "Tensor D, bool keep) -> (Tensor, Tensor)",
       selective_scan);
+  // Of a vector, whose channels selective_scan takes together.
+  m.def("vector_bytes() -> int", [] { return dsym::kLanes<float> * 4; });
 }
 
 }  // namespace

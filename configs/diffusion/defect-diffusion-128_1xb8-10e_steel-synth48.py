@@ -1,7 +1,7 @@
 """The painter of `make demo`: a conditional diffusion model of 48 images.
 
 python tools/train.py \
-    configs/diffusion/defect-diffusion-128_1xb16-50e_steel-synth48.py
+    configs/diffusion/defect-diffusion-128_1xb8-10e_steel-synth48.py
 """
 _base_ = [
     '../_base_/models/defect_diffusion.py',
@@ -23,12 +23,15 @@ train_dataloader = dict(
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = test_cfg = test_evaluator = None
 
-# an epoch draws a window for each image; 6 steps
-train_cfg = dict(max_epochs=25)
+# 15 steps an epoch, a window for each of 120 boxes
+train_cfg = dict(max_epochs=10)
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=1), _base_.param_scheduler[1]
+]
 optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01, fused=True))
 custom_hooks = [
     hook for hook in _base_.custom_hooks if hook['type'] != 'BiasWarmupHook'
 ] + [dict(type='ExportDiffusionHook')]
-default_hooks = dict(checkpoint=dict(interval=10))
+default_hooks = dict(checkpoint=dict(interval=5))
