@@ -148,7 +148,8 @@ def scan_in_chunks(
     # sizes in full: an export does not know the rank of what a loop gives
     batch, length, channels = u.shape
     y = _values(starts, *parts, chunks.C)
-    y = y.reshape(batch, -1, channels)[:, :length]
+    filled = length + -length % CHUNK
+    y = y.reshape(batch, filled, channels)[:, :length]
     last = last.reshape(batch, channels, A.size(0)).transpose(1, 2)
     return y, last, starts
 
