@@ -23,3 +23,8 @@ for head in model.roi_head.bbox_head:
 
 train_dataloader = dict(collate_fn=dict(type='pseudo_collate'))
 optim_wrapper = dict(enabled=False, optimizer=dict(lr=1e-4))
+
+# YOLOv9's start of the biases is not this detector's
+custom_hooks = [
+    hook for hook in _base_.custom_hooks if hook['type'] != 'BiasWarmupHook'
+]

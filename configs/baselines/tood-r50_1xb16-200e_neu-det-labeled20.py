@@ -15,3 +15,8 @@ model.bbox_head.num_classes = 6
 train_dataloader = dict(collate_fn=dict(type='pseudo_collate'))
 # mmcv's deformable convolution knows no bfloat16.
 optim_wrapper = dict(enabled=False, optimizer=dict(lr=2e-4))
+
+# YOLOv9's start of the biases is not this detector's
+custom_hooks = [
+    hook for hook in _base_.custom_hooks if hook['type'] != 'BiasWarmupHook'
+]

@@ -16,3 +16,8 @@ model.bbox_head.anchor_generator.base_sizes = [
 
 train_dataloader = dict(collate_fn=dict(type='pseudo_collate'))
 optim_wrapper = dict(enabled=False)
+
+# YOLOv9's start of the biases is not this detector's
+custom_hooks = [
+    hook for hook in _base_.custom_hooks if hook['type'] != 'BiasWarmupHook'
+]

@@ -39,7 +39,11 @@ train_dataloader = dict(
             clip=clip,
             min_clip=0.1)))
 
-model = dict(semi_train_cfg=dict(ramp_steps=48))
+# as the supervised run
+start = dict(init_distance=2.0)
+model = dict(
+    detector=dict(bbox_head=dict(head_module=start, aux_head_module=start)),
+    semi_train_cfg=dict(ramp_steps=48))
 
 # 34 x 6 steps of phase 1, 8 x 12 of phase 2: the 300 of the supervised run
 train_cfg = dict(

@@ -13,6 +13,11 @@ train_dataloader = dict(
     collate_fn=dict(type='yolov5_collate'),
     dataset=dict(pipeline=_base_.train_pipeline))
 
+# boxes of 32, 64 and 128 px at first: in images of 128 px the larger levels
+# would learn nothing from YOLOv9's 120, 240 and 480
+start = dict(init_distance=2.0)
+model = dict(bbox_head=dict(head_module=start, aux_head_module=start))
+
 # 3 steps an epoch
 train_cfg = dict(max_epochs=100)
 param_scheduler = [

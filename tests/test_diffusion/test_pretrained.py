@@ -75,7 +75,7 @@ def test_settings__come_back(model, tmp_path):
             mask_size=32,
         ),
         patch=1,
-            contrast=None,
+        contrast=None,
         classes=[*CLASSES],
         context=[1.1, 1.8],
         min_side=112,

@@ -268,6 +268,44 @@ def test_init_follows_torch_and_yolov9():
         assert (module.reg_preds[1][-1].bias == 1).all()
 
 
+@pytest.mark.parametrize(
+    ('start', 'learning'), [(None, [True, False, False]), (2.5, [True] * 3)]
+)
+def test_init_distance__lets_all_levels_learn_small_images(start, learning):
+    """Boxes of all sizes in 128 px: YOLOv9 starts with 120, 240 and 480."""
+    torch.manual_seed(0)
+    cfg = model_cfg('t', num_classes=6, with_aux=False)
+    cfg.bbox_head.head_module.init_distance = start
+    model = MODELS.build(cfg)
+    # mmengine initializes what EMAHook holds already
+    held = [x.data_ptr() for x in model.state_dict().values()]
+    model.init_weights()
+    assert held == [x.data_ptr() for x in model.state_dict().values()]
+    head = model.bbox_head
+    if start:
+        bins = head.head_module.reg_preds[2][-1].bias.view(4, 16).softmax(1)
+        # of a geometric distribution, cut at the sixteenth bin
+        mean = (bins * torch.arange(16)).sum(1)
+        torch.testing.assert_close(
+            mean, torch.full((4,), 2.5), atol=0.1, rtol=0
+        )
+    boxes = [[8, 8, 40, 40], [30, 50, 90, 110], [4, 4, 124, 120]]
+    targets = torch.tensor(
+        [[0, i, *box] for i, box in enumerate(boxes)]
+    ).float()
+    metas = [dict(batch_input_shape=(128, 128), img_shape=(128, 128))]
+    losses = model.loss(
+        torch.rand(1, 3, 128, 128),
+        dict(bboxes_labels=targets, img_metas=metas),
+    )
+    sum(losses.values()).backward()
+    found = [
+        bool(branch[-1].bias.grad.any())
+        for branch in head.head_module.reg_preds
+    ]
+    assert found == learning
+
+
 def test_unknown_size_is_named():
     with pytest.raises(ValueError, match=r"backbone\.arch is 'x'.*t, s, m"):
         MODELS.build(dict(type='YOLOv9Backbone', arch='x'))

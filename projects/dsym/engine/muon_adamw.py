@@ -90,6 +90,9 @@ class MuonAdamW(torch.optim.AdamW):
         **kwargs,
     ) -> None:
         super().__init__(params, lr=lr, **kwargs)
+        # fused AdamW would let a GradScaler leave overflows to its kernel,
+        # which knows nothing of Muon's half
+        self._step_supports_amp_scaling = False
         self.muon_momentum = muon_momentum
         self.muon_rms = muon_rms
 

@@ -86,7 +86,8 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
             ratio = self.init_distance / (1 + self.init_distance)
             bins = torch.arange(self.reg_max) * math.log(ratio)
             for branch in self.reg_preds:
-                branch[-1].bias.data = bins.repeat(4)
+                # in place: averages hold these tensors already
+                branch[-1].bias.data.copy_(bins.repeat(4))
 
     def _init_layers(self) -> None:
         """Build the branches of every level."""
