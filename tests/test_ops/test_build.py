@@ -78,8 +78,11 @@ def test_cut_library_is_compiled_again(monkeypatch, tmp_path):
 def test_same_values_without_avx512(tmp_path):
     """The operators' tests, compiled for processors of 2013 on."""
     root = Path(__file__).parents[1]
+    scan = 'test_models/test_selective_scan.py'
     files = [
-        'test_models/test_selective_scan.py',
+        f'{scan}::test_values_and_gradients',
+        f'{scan}::test_threads__share_the_work_alike',
+        f'{scan}::test_long_sequence_and_extreme_steps',
         'test_ops/test_fused_norm.py',
     ]
     done = subprocess.run(
