@@ -39,11 +39,8 @@ def test_forward_process__is_eq_9_t_times(model):
         assert float(variance) == pytest.approx(1 - float(alpha), abs=1e-6)
 
 
-def test_loss__is_eq_14(model, batch):
-    losses = []
-    for _ in range(2):
-        torch.manual_seed(3)
-        losses.append(model(**batch)['loss_diffusion'])
+def predicted(model, batch):
+    """Noise, alpha and what the model says of x_t by eq 10, for seed 3."""
     torch.manual_seed(3)
     x = batch['inputs']
     noise = torch.randn_like(x)
@@ -51,9 +48,17 @@ def test_loss__is_eq_14(model, batch):
     alpha = model.scheduler.alphas_cumprod[t][:, None, None, None]
     noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
     mask = union_mask(batch['boxes'], 16)
-    torch.rand(2)
     tokens = model.encode(batch['labels'], batch['boxes'])
     said = model.predict(noisy, t, x * (1 - mask), mask, tokens)
+    return noise, alpha, said
+
+
+def test_loss__is_eq_14(model, batch):
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        losses.append(model(**batch)['loss_diffusion'])
+    noise, _, said = predicted(model, batch)
     assert losses[0] == losses[1]
     torch.testing.assert_close(losses[0], ((said - noise) ** 2).mean())
 
@@ -118,15 +123,8 @@ def test_v_prediction__target(batch):
     )
     torch.manual_seed(3)
     loss = model(**batch)['loss_diffusion']
-    torch.manual_seed(3)
+    noise, alpha, said = predicted(model, batch)
     x = batch['inputs']
-    noise = torch.randn_like(x)
-    t = torch.randint(1000, (2,))
-    alpha = model.scheduler.alphas_cumprod[t][:, None, None, None]
-    noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
-    mask = union_mask(batch['boxes'], 16)
-    tokens = model.encode(batch['labels'], batch['boxes'])
-    said = model.predict(noisy, t, x * (1 - mask), mask, tokens)
     v = alpha.sqrt() * noise - (1 - alpha).sqrt() * x
     torch.testing.assert_close(loss, ((said - v) ** 2).mean())
 
@@ -259,13 +257,7 @@ def test_outside__weighs_less(batch):
     model = build(outside=0.0, drop_condition=0.0)
     torch.manual_seed(3)
     loss = model(**batch)['loss_diffusion']
-    torch.manual_seed(3)
-    x = batch['inputs']
-    noise = torch.randn_like(x)
-    t = torch.randint(1000, (2,))
-    noisy = model.scheduler.add_noise(x, noise, t)
+    noise, _, said = predicted(model, batch)
     mask = union_mask(batch['boxes'], 16)
-    tokens = model.encode(batch['labels'], batch['boxes'])
-    said = model.predict(noisy, t, x * (1 - mask), mask, tokens)
     each = [e[m == 1].mean() for e, m in zip((said - noise) ** 2, mask)]
     torch.testing.assert_close(loss, torch.stack(each).mean())
