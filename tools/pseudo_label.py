@@ -62,7 +62,7 @@ from dsym.inference.stream import Counts, run
 from dsym.inference.voc_writer import VocWriter
 from dsym.inference.watching import StopRequest
 from dsym.inference.writers import CocoWriter
-from dsym.models.detectors.dsym_detector import PSEUDO_CFG
+from dsym.models.detectors.pseudo_labels import PSEUDO_CFG
 
 FORMATS = tuple(SCANS)
 SELECTOR = dict(type='ScoreThreshold', score_thr=0.5)

@@ -151,7 +151,6 @@ def scan(args: argparse.Namespace) -> Results:
         print(f'C++ takes {1 / longer:.2f}x the time of the longer of both')
         yield f'bound_{shape.name}', rows
     for shape in REFERENCE_SCANS:
-        few = dict(rounds=1) if shape.length > 1000 else {}
         rows = compare(
             f'forward and backward, {shape}',
             {
@@ -161,7 +160,9 @@ def scan(args: argparse.Namespace) -> Results:
             },
             shape.batch,
             args,
-            **{'rounds': 2, 'steps': 1, 'warm': 0, **few},
+            rounds=1 if shape.length > 1000 else 2,
+            steps=1,
+            warm=0,
         )
         cpp, slow = rows['C++'], rows['mamba-ssm reference']
         cpp['over_reference'] = (

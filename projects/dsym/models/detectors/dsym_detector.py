@@ -23,18 +23,13 @@ from .dense_outputs import (
 )
 from .doubtful_boxes import doubtful_boxes
 from .pseudo_labels import (
+    PSEUDO_CFG,
     PseudoRecord,
     homographies,
     move_boxes,
     predict_views,
 )
 
-PSEUDO_CFG = dict(
-    score_thr=0.05,
-    nms=dict(type='nms', iou_threshold=0.6, class_agnostic=True),
-    max_per_img=100,
-    multi_label=False,
-)
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
 ]

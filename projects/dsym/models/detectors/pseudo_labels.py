@@ -9,6 +9,13 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 
+# The teacher's inference settings over test_cfg, which is made for mAP.
+PSEUDO_CFG = dict(
+    score_thr=0.05,
+    nms=dict(type='nms', iou_threshold=0.6, class_agnostic=True),
+    max_per_img=100,
+    multi_label=False,
+)
 # As YOLOv5RandomAffine treats true boxes that it moves out of an image.
 MIN_SIDE = 2.0  # px
 MIN_AREA_LEFT = 0.1
