@@ -7,6 +7,7 @@ r"""Time our parts against their peers, in one run, in alternation.
     python tools/benchmark.py semi
     python tools/benchmark.py clip
     python tools/benchmark.py diffusion
+    python tools/benchmark.py growth
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
@@ -19,7 +20,8 @@ of its parts, and its memory against a supervised step of as many images.
 ``clip``: that step with and without the filter of ``CLIPFilterHook``; boxes
 scored by pooling cached features and by crops; images scored from the cache
 and one after the other. ``diffusion``: windows painted by our painter against
-the plain loop of diffusers with the same UNet and steps. The figures are
+the plain loop of diffusers with the same UNet and steps. ``growth``: training
+steps on noise as images, batches, classes and processes grow. The figures are
 ratios: the median over the rounds with its quartiles.
 
 ``all`` is a short form of every suite, within 10 minutes on two cores, for
@@ -58,7 +60,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--yolov8', default=str(YOLOV8))
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--steps', type=int, default=8, help='a turn')
-    parser.add_argument('--only', choices=['train', 'infer'])
+    parser.add_argument(
+        '--only',
+        choices=['train', 'infer', 'reference'],
+        help='steps or inference of detectors, or the reference of scans',
+    )
     parser.add_argument(
         '--out', '--json', type=Path, help='JSON of the results'
     )

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 from benchmarks.alternation import WARM_STEPS, Turns, alternate, ratios
+from benchmarks.growth import NoiseStep
 from benchmarks.scans import Copy, Exponentials, Scan, Shape
+from benchmarks.suites import OURS
 
 
 @dataclass
@@ -92,3 +95,26 @@ def test_contender_calls_the_gate_after_each_step(contender):
 
     with pytest.raises(EnoughError):
         contender(gate)
+
+
+def test_growth__two_processes_train_on_noise(monkeypatch):
+    """Four boxes an image; each process has one of the two."""
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    calls = []
+
+    def gate():
+        calls.append(torch.distributed.is_initialized())
+        if len(calls) == 2:
+            raise SystemExit
+
+    step = NoiseStep(str(OURS), 2, 64, num_classes=3, processes=2)
+    batch = step.batch()
+    assert batch['inputs'].shape == (2, 3, 64, 64)
+    rows = batch['data_samples']['bboxes_labels']
+    assert rows[:, 0].tolist() == [0.0] * 4 + [1.0] * 4
+    assert set(rows[:, 1].tolist()) == {0.0, 1.0, 2.0}
+    assert (rows[:, 4:] - rows[:, 2:4] >= 6.4).all()
+    with pytest.raises(SystemExit):
+        step(gate)
+    assert calls == [True] * 2
+    assert not torch.distributed.is_initialized()

@@ -1,8 +1,9 @@
 """What tools/benchmark.py compares: one function a suite."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple, Union
 
 from mmengine.config import Config
 
@@ -15,6 +16,7 @@ from .detectors import (
     TrainToolbox,
 )
 from .diffusion import Paint, PaintPlainly
+from .growth import NoiseStep
 from .scans import Copy, Exponentials, Operator, Scan, Shape
 from .semi import PARTS, SemiStep
 
@@ -49,14 +51,24 @@ REFERENCE_SCANS = [
     Shape(batch=4, channels=128, length=784),
     Shape(batch=1, channels=64, length=6400),
 ]
+# of the series of `growth`, from what NEU-DET is trained with
+SIZES = 224, 128, 320, 448, 640
+BATCHES = 16, 1, 4, 8, 32
+CLASSES = 6, 1, 80, 365
 SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
 
 
 def compare(
-    title: str, contenders: Dict[str, Any], images: int, args, **turns_as
+    title: str,
+    contenders: Dict[str, Any],
+    images: Union[int, Dict[str, int]],
+    args: argparse.Namespace,
+    **turns_as,
 ) -> Dict[str, Any]:
     """Time contenders, the first of which is ours, and print a table."""
+    if isinstance(images, int):
+        images = dict.fromkeys(contenders, images)
     print(f'\n{title}', flush=True)
     turns = alternate(
         contenders, **{'rounds': args.rounds, 'steps': args.steps, **turns_as}
@@ -66,7 +78,7 @@ def compare(
     for name, turn in turns.items():
         best = min(turn.seconds)
         rows[name] = dict(
-            images_per_second=images / best,
+            images_per_second=images[name] / best,
             peak_mib=turn.peak_mib,
             **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
         )
@@ -125,7 +137,7 @@ def detector(args: argparse.Namespace) -> Results:
 
 def scan(args: argparse.Namespace) -> Results:
     """Compare selective scans."""
-    for shape in SCANS:
+    for shape in [] if args.only == 'reference' else SCANS:
         yield (
             f'train_{shape.name}',
             compare(
@@ -269,6 +281,27 @@ def diffusion(args: argparse.Namespace) -> Results:
     )
 
 
+def growth(args: argparse.Namespace) -> Results:
+    """Time training steps as images, batches, classes, processes grow.
+
+    The first of each series is what the others' times are divided by.
+    """
+    step = NoiseStep(args.config)
+    series = {
+        'size': [replace(step, batch_size=4, size=n) for n in SIZES],
+        'batch': [replace(step, batch_size=n) for n in BATCHES],
+        'classes': [replace(step, num_classes=n) for n in CLASSES],
+        'processes': [
+            replace(step, batch_size=16, processes=n) for n in (1, 2)
+        ],
+    }
+    for name, steps in series.items():
+        contenders = {str(step): step for step in steps}
+        images = {str(step): step.batch_size for step in steps}
+        title = f'training step by {name}'
+        yield name, compare(title, contenders, images, args)
+
+
 def short(args: argparse.Namespace) -> Results:
     """One or two comparisons of every suite, for CI: within 10 minutes."""
     args.rounds, args.steps = 2, 4
@@ -365,4 +398,5 @@ SUITES = dict(
     semi=semi,
     clip=clip,
     diffusion=diffusion,
+    growth=growth,
 )
