@@ -8,6 +8,8 @@ from mmengine.registry import MODELS
 from mmyolo.models.layers import ExpMomentumEMA
 from torch import nn
 
+from dsym.engine.foreach_ema import ForeachExpMomentumEMA
+
 
 @pytest.mark.parametrize('update_buffers', [True, False])
 @pytest.mark.parametrize('interval', [1, 3])
@@ -57,3 +59,15 @@ def test_goes_on_from_a_checkpoint():
             second.update_parameters(model)
     for name, value in whole.state_dict().items():
         assert torch.equal(second.state_dict()[name], value)
+
+
+@pytest.mark.parametrize('update_buffers', [True, False])
+def test_replaced_tensor__is_named(update_buffers):
+    """As a move to another memory format leaves it."""
+    model = nn.Sequential(nn.Conv2d(2, 4, 3))
+    average = ForeachExpMomentumEMA(model, update_buffers=update_buffers)
+    for _ in range(100):
+        average.update_parameters(model)
+    model[0].weight.data = model[0].weight.data.clone()
+    with pytest.raises(RuntimeError, match=r'0\.weight was replaced'):
+        average.update_parameters(model)

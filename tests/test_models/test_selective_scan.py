@@ -158,6 +158,16 @@ def test_values_and_gradients_of_mamba_ssm(shape, backend, mamba_ssm):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
+def test_long_sequence_of_mamba_ssm(backend, mamba_ssm):
+    """Narrow: each token's gradient is as large there as all states."""
+    ours, theirs = (inputs(1, 2, 6400, 4) for _ in range(2))
+    y = selective_scan(**ours, delta_softplus=True, backend=backend)
+    expected = reference_scan(mamba_ssm, theirs, delta_softplus=True)
+    assert_close(y, expected, 1e-5)
+    assert_same_gradients(y, expected, ours, theirs, 1e-4)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('without', [('z',), ('D', 'delta_bias'), NAMES[5:]])
 def test_options_of_mamba_ssm(without, backend, mamba_ssm):
     """No gate; no skip and bias; none of them, and steps as they are."""
