@@ -8,6 +8,7 @@ r"""Time our parts against their peers, in one run, in alternation.
     python tools/benchmark.py clip
     python tools/benchmark.py diffusion
     python tools/benchmark.py growth
+    python tools/benchmark.py methods
 
 ``detector``: full training steps, loader to optimizer, of a config of ours,
 of the official YOLOv9 code on the same data and of mmyolo's YOLOv8-n; and
@@ -21,7 +22,9 @@ of its parts, and its memory against a supervised step of as many images.
 scored by pooling cached features and by crops; images scored from the cache
 and one after the other. ``diffusion``: windows painted by our painter against
 the plain loop of diffusers with the same UNet and steps. ``growth``: training
-steps on noise as images, batches, classes and processes grow. The figures are
+steps on noise as images, batches, classes and processes grow. ``methods``:
+inference of all detectors of the paper's table 5, with their parameters and
+operations. The figures are
 ratios: the median over the rounds with its quartiles.
 
 ``all`` is a short form of every suite, within 10 minutes on two cores, for

@@ -3,12 +3,14 @@ r"""Train and evaluate a list of configs, one after the other.
     python tools/study.py run configs/studies/supervised.yaml
     python tools/study.py status configs/studies/supervised.yaml
     python tools/study.py table results/*.json [--classes]
+    python tools/study.py paper docs/paper_tables.yaml --out paper_tables.md
 
 A study is a YAML: its ``runs`` name a config, overrides and seeds, its
 ``tests`` what every run is evaluated on. Each run leaves one JSON with config
 hash, commit, seed, minutes, machine and metrics in the folder ``results``. A
 run that has its JSON is skipped; one that was killed, at whatever moment, goes
-on from its last checkpoint when the same command is given again.
+on from its last checkpoint when the same command is given again. ``paper``
+puts the records that a YAML names beside the paper's tables.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from studies.paper_tables import page
 from studies.plan import Run, StudyError, load_study
 from studies.record import write_record
 from studies.resume import (
@@ -69,6 +72,9 @@ def parse_args() -> argparse.Namespace:
     table = commands.add_parser('table')
     table.add_argument('records', nargs='+', type=Path)
     table.add_argument('--classes', action='store_true')
+    paper = commands.add_parser('paper')
+    paper.add_argument('tables', type=Path, help='YAML')
+    paper.add_argument('--out', type=Path, required=True, help='Markdown')
     return parser.parse_args()
 
 
@@ -312,6 +318,9 @@ def main() -> None:
             run_study(args)
         elif args.command == 'status':
             show_status(args)
+        elif args.command == 'paper':
+            args.out.write_text(page(args.tables))
+            print(args.out)
         else:
             records = [load_json(path) for path in args.records]
             print(markdown(records, args.classes))

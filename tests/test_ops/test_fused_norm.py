@@ -143,3 +143,13 @@ def test_layers__the_same_with_and_without(build_layer, monkeypatch):
         twin = ConvModule(8, 16, **size, **cfg).eval()
         twin.load_state_dict(layer.state_dict())
         torch.testing.assert_close(layer(x), twin(x))
+
+
+@pytest.mark.parametrize('inputs', [1, 2])
+def test_second_derivative__is_refused(inputs):
+    """It would be taken for zero."""
+    x, norm = features(2, 32, 4, 4), norm_layer(32)
+    args = (x, norm) * inputs
+    y = (bn_silu if inputs == 1 else bn2_silu)(*args)
+    with pytest.raises(RuntimeError, match='no second derivative'):
+        torch.autograd.grad(y.sum(), x, create_graph=True)

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import MODELS, init_default_scope
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 from benchmarks.alternation import WARM_STEPS, Turns, alternate, ratios
+from benchmarks.costs import count_costs
+from benchmarks.detectors import load_config
 from benchmarks.growth import NoiseStep
 from benchmarks.scans import Copy, Exponentials, Scan, Shape
-from benchmarks.suites import OURS
+from benchmarks.suites import OURS, YOLOV8
 
 
 @dataclass
@@ -118,3 +121,20 @@ def test_growth__two_processes_train_on_noise(monkeypatch):
         step(gate)
     assert calls == [True] * 2
     assert not torch.distributed.is_initialized()
+
+
+def test_costs__of_yolov8_n():
+    """Ultralytics' count for 6 classes, without the 16 of its constant DFL
+    kernel; its 8.1 GFLOPs at 640 px."""
+    costs = count_costs(str(YOLOV8), 640)
+    assert costs['parameters'] == 3_012_018 - 16
+    assert costs['gflops'] == pytest.approx(8.1, abs=0.05)
+
+
+def test_costs__without_the_auxiliary_branch():
+    costs = count_costs(str(OURS), 64)
+    config = load_config(str(OURS), {})
+    init_default_scope('mmdet')
+    parameters = MODELS.build(config.model).named_parameters()
+    used = [x for name, x in parameters if '.aux_' not in name]
+    assert costs['parameters'] == sum(x.numel() for x in used)

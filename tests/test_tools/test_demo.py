@@ -1,6 +1,9 @@
 """demo.py: a study from nothing to a report, called once more."""
 
+import importlib.util
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 from tiny_run import call_script, write_config
@@ -10,13 +13,12 @@ CONFIGS = DEMO.parents[1] / 'configs'
 
 
 def write_study(folder):
-    """Two tested runs, and one between that only makes a checkpoint."""
+    """A run that only makes a checkpoint, and one that is tested."""
     config = str(write_config(folder, CONFIGS))
     short = {'default_hooks.checkpoint.interval': 1}
     study = dict(
         tests=dict(test={}),
         runs=[
-            dict(name='first', config=config, options=short),
             dict(name='made', config=config, options=short, tests={}),
             dict(name='last', config=config, options=short, seeds=[1]),
         ],
@@ -42,10 +44,7 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     lines, _ = call()
     results = next(tmp_path.glob('work_dirs/demo/tiny_*/results'))
     # the run without a test leaves no record
-    assert sorted(x.name for x in results.iterdir()) == [
-        'first_seed0.json',
-        'last_seed1.json',
-    ]
+    assert [x.name for x in results.iterdir()] == ['last_seed1.json']
     assert (results.parent / 'tiny/made_seed0/epoch_1.pth').is_file()
     figures = [
         Path(line.split(': ', 1)[1])
@@ -55,17 +54,28 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     assert len(figures) >= 3
     assert all(path.stat().st_size > 5000 for path in figures)
     page = (results.parent / 'report.html').read_text()
-    assert 'first' in page and 'last' in page
-    scores = [
-        yaml.safe_load((results / f'{name}.json').read_text())
-        for name in ('first_seed0', 'last_seed1')
-    ]
-    first, last = (x['metrics']['test']['mAP_50'] for x in scores)
-    expected = f'[demo] first {first:.3f} -> last {last:.3f} mAP@0.5'
+    assert 'last' in page
+    record = json.loads((results / 'last_seed1.json').read_text())
+    score = record['metrics']['test']['mAP_50']
+    expected = f'[demo] last {score:.3f} -> last {score:.3f} mAP@0.5'
     assert lines[-1] == expected
 
     again, of_tools = call()
     # the study alone, which has nothing left to do
     assert sum(line.startswith('[demo] $') for line in again) == 1
-    assert of_tools.count('done before') == 3
+    assert of_tools.count('done before') == 2
     assert again[-1] == expected
+
+
+def test_summary__from_the_first_tested_run_to_the_last(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(DEMO.parent))
+    spec = importlib.util.spec_from_file_location('demo', DEMO)
+    demo = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(demo)
+    runs = [SimpleNamespace(name='made', tests={}, record=None)]
+    for name, score in (('plain', 0.25), ('other', 0.75), ('all', 0.5)):
+        record = tmp_path / f'{name}.json'
+        scores = dict(val=dict(mAP_50=0.9), test=dict(mAP_50=score))
+        record.write_text(json.dumps(dict(metrics=scores)))
+        runs.append(SimpleNamespace(name=name, tests=scores, record=record))
+    assert demo.summary(runs) == 'plain 0.250 -> all 0.500 mAP@0.5'

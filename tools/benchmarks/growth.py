@@ -1,5 +1,6 @@
 """Training steps on noise, by image size, batch, classes and processes."""
 
+import argparse
 import os
 import socket
 from dataclasses import dataclass, replace
@@ -15,8 +16,13 @@ from mmengine.registry import MODELS, init_default_scope
 from torch.nn.parallel import DistributedDataParallel
 
 from .alternation import Gate
+from .comparison import Results, compare
 from .detectors import load_config
 
+# of the series of `growth`, from what NEU-DET is trained with
+SIZES = 224, 128, 320, 448, 640
+BATCHES = 16, 1, 4, 8, 32
+CLASSES = 6, 1, 80, 365
 # boxes an image: NEU-DET has 2.3, a batch of noise a few more
 BOXES = 4
 
@@ -135,3 +141,24 @@ class NoiseStep:
                 ],
             ),
         )
+
+
+def growth(args: argparse.Namespace) -> Results:
+    """Time training steps as images, batches, classes, processes grow.
+
+    The first of each series is what the others' times are divided by.
+    """
+    step = NoiseStep(args.config)
+    series = {
+        'size': [replace(step, batch_size=4, size=n) for n in SIZES],
+        'batch': [replace(step, batch_size=n) for n in BATCHES],
+        'classes': [replace(step, num_classes=n) for n in CLASSES],
+        'processes': [
+            replace(step, batch_size=16, processes=n) for n in (1, 2)
+        ],
+    }
+    for name, steps in series.items():
+        contenders = {str(step): step for step in steps}
+        images = {str(step): step.batch_size for step in steps}
+        title = f'training step by {name}'
+        yield name, compare(title, contenders, images, args)

@@ -1,14 +1,12 @@
 """What tools/benchmark.py compares: one function a suite."""
 
 import argparse
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple, Union
 
 from mmengine.config import Config
 
-from .alternation import alternate, ratios
 from .clip import ScoreBoxes, ScoreImages
+from .comparison import CONFIGS, Results, compare
+from .costs import methods
 from .detectors import (
     InferOfficial,
     InferToolbox,
@@ -16,12 +14,10 @@ from .detectors import (
     TrainToolbox,
 )
 from .diffusion import Paint, PaintPlainly
-from .growth import NoiseStep
+from .growth import growth
 from .scans import Copy, Exponentials, Operator, Scan, Shape
 from .semi import PARTS, SemiStep
 
-Results = Iterator[Tuple[str, Dict[str, Any]]]
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 OURS = CONFIGS / 'yolov9' / 'yolov9-t_1xb16-200e_steel-synth.py'
 # The official code has no Muon: AdamW, the cheaper one, is its optimizer here.
 ADAMW = {
@@ -51,47 +47,8 @@ REFERENCE_SCANS = [
     Shape(batch=4, channels=128, length=784),
     Shape(batch=1, channels=64, length=6400),
 ]
-# of the series of `growth`, from what NEU-DET is trained with
-SIZES = 224, 128, 320, 448, 640
-BATCHES = 16, 1, 4, 8, 32
-CLASSES = 6, 1, 80, 365
 SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
-
-
-def compare(
-    title: str,
-    contenders: Dict[str, Any],
-    images: Union[int, Dict[str, int]],
-    args: argparse.Namespace,
-    **turns_as,
-) -> Dict[str, Any]:
-    """Time contenders, the first of which is ours, and print a table."""
-    if isinstance(images, int):
-        images = dict.fromkeys(contenders, images)
-    print(f'\n{title}', flush=True)
-    turns = alternate(
-        contenders, **{'rounds': args.rounds, 'steps': args.steps, **turns_as}
-    )
-    ours = next(iter(turns))
-    rows = {}
-    for name, turn in turns.items():
-        best = min(turn.seconds)
-        rows[name] = dict(
-            images_per_second=images[name] / best,
-            peak_mib=turn.peak_mib,
-            **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
-        )
-        row = rows[name]
-        print(
-            f'{name:32s} {row["images_per_second"]:7.1f} img/s '
-            f'{turn.peak_mib:6.0f} MiB | ours is '
-            f'{row["ours_speed_up"]:.2f}x as fast '
-            f'({row["ours_low"]:.2f}-{row["ours_high"]:.2f}), '
-            f'{row["ours_memory"]:.2f}x the memory',
-            flush=True,
-        )
-    return rows
 
 
 def training(args: argparse.Namespace, contenders: dict) -> Results:
@@ -281,27 +238,6 @@ def diffusion(args: argparse.Namespace) -> Results:
     )
 
 
-def growth(args: argparse.Namespace) -> Results:
-    """Time training steps as images, batches, classes, processes grow.
-
-    The first of each series is what the others' times are divided by.
-    """
-    step = NoiseStep(args.config)
-    series = {
-        'size': [replace(step, batch_size=4, size=n) for n in SIZES],
-        'batch': [replace(step, batch_size=n) for n in BATCHES],
-        'classes': [replace(step, num_classes=n) for n in CLASSES],
-        'processes': [
-            replace(step, batch_size=16, processes=n) for n in (1, 2)
-        ],
-    }
-    for name, steps in series.items():
-        contenders = {str(step): step for step in steps}
-        images = {str(step): step.batch_size for step in steps}
-        title = f'training step by {name}'
-        yield name, compare(title, contenders, images, args)
-
-
 def short(args: argparse.Namespace) -> Results:
     """One or two comparisons of every suite, for CI: within 10 minutes."""
     args.rounds, args.steps = 2, 4
@@ -399,4 +335,5 @@ SUITES = dict(
     clip=clip,
     diffusion=diffusion,
     growth=growth,
+    methods=methods,
 )

@@ -297,6 +297,8 @@ struct BNSiLU : torch::autograd::Function<BNSiLU<N>> {
   }
 
   static List backward(Context* ctx, List gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "bn_silu has no second derivative");
     const List saved = ctx->get_saved_variables();
     Inputs x, weight, statistics, dx, dweight, dbias;
     List out(3);  // nothing for running, momentum and eps

@@ -130,7 +130,8 @@ void lerp(TensorList averages, TensorList sources, double momentum) {
       [&](int64_t i) {
         float* average = averages[i].mutable_data_ptr<float>();
         const float* source = sources[i].const_data_ptr<float>();
-        for (int64_t j = 0; j < averages[i].numel(); j++)
+        const int64_t numel = averages[i].numel();
+        for (int64_t j = 0; j < numel; j++)
           average[j] += m * (source[j] - average[j]);
       });
 }
@@ -150,7 +151,8 @@ double clip_norm(TensorList grads, double max_norm) {
   if (!(scale >= 1))
     each(count, cost, [&](int64_t i) {
       float* x = grads[i].mutable_data_ptr<float>();
-      for (int64_t j = 0; j < grads[i].numel(); j++) x[j] *= scale;
+      const int64_t numel = grads[i].numel();
+      for (int64_t j = 0; j < numel; j++) x[j] *= scale;
     });
   return norm;
 }

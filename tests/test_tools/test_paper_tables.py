@@ -1,0 +1,71 @@
+"""The page of the paper's tables."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPO = Path(__file__).parents[2]
+sys.path.insert(0, str(REPO / 'tools'))
+
+from studies import paper_tables  # noqa: E402
+
+TABLES = REPO / 'docs' / 'paper_tables.yaml'
+
+
+def test_page__is_that_of_the_committed_records():
+    page = (REPO / 'docs' / 'paper_tables.md').read_text()
+    assert paper_tables.page(TABLES) == page
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Two seeds of one row, and a row without a record."""
+    monkeypatch.setattr(paper_tables, 'REPO', tmp_path)
+    for seed, score in ((0, 0.6), (1, 0.7)):
+        scores = dict(mAP_50=score, recall=0.5, precision=0.25)
+        scores.update(dent_recall=0.5, dent_precision=0.25, dent_AP50=score)
+        record = dict(seed=seed, minutes=10 + seed, metrics=dict(here=scores))
+        (tmp_path / f'run_seed{seed}.json').write_text(json.dumps(record))
+    cost = dict(parameters=2e6, gflops=1, images_per_second=20, peak_mib=900)
+    costs = dict(results=dict(infer_1=dict(ours=cost, other=cost)))
+    (tmp_path / 'costs.json').write_text(json.dumps(costs))
+    run = 'run_seed*.json'
+    path = tmp_path / 'tables.yaml'
+    content = dict(
+        intro='',
+        split='here',
+        table_3=[
+            dict(row='ours', labels='20%', records=run, paper=[1, 2, 3]),
+            dict(row='other', labels='40%'),
+        ],
+        table_4=dict(records=run, what='x', paper=dict(dent=[1, 2, 3])),
+        table_5=dict(
+            costs='costs.json',
+            rows=[dict(row='ours', records=run), dict(row='other', paper=4)],
+        ),
+        table_6=[['a', 'b', 'c', 'd', 'e', 'f']],
+    )
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_rows__have_both_sides(tiny):
+    """0.6 and 0.7: a mean of 65.0 and a deviation of 5 sqrt(2)."""
+    lines = paper_tables.page(tiny).splitlines()
+    both = '50.0 ± 0.0 | 25.0 ± 0.0 | 65.0 ± 7.1 | 1.0 | 2.0 | 3.0'
+    assert f'| ours | 20% | {both} | 0, 1 | 10 |' in lines
+    assert '| other | 40% | not measured |  |  |  |  |  |  |  |' in lines
+    assert f'| dent | {both} |' in lines
+    costs = '2.0 | 1.0 | 50 | 900'
+    assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | 10 | {costs} |' in lines
+    assert f'| other | not measured | 4.0 |  |  | {costs} |' in lines
+
+
+def test_missing_record__is_named(tiny):
+    (tiny.parent / 'run_seed0.json').unlink()
+    (tiny.parent / 'run_seed1.json').unlink()
+    with pytest.raises(FileNotFoundError, match=r'run_seed\*.json: no such'):
+        paper_tables.page(tiny)

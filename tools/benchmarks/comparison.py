@@ -1,0 +1,45 @@
+"""Contenders compared with the first of them, in a table."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict, Iterator, Tuple, Union
+
+from .alternation import alternate, ratios
+
+Results = Iterator[Tuple[str, Dict[str, Any]]]
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def compare(
+    title: str,
+    contenders: Dict[str, Any],
+    images: Union[int, Dict[str, int]],
+    args: argparse.Namespace,
+    **turns_as,
+) -> Dict[str, Any]:
+    """Time contenders, the first of which is ours, and print a table."""
+    if isinstance(images, int):
+        images = dict.fromkeys(contenders, images)
+    print(f'\n{title}', flush=True)
+    turns = alternate(
+        contenders, **{'rounds': args.rounds, 'steps': args.steps, **turns_as}
+    )
+    ours = next(iter(turns))
+    rows = {}
+    for name, turn in turns.items():
+        best = min(turn.seconds)
+        rows[name] = dict(
+            images_per_second=images[name] / best,
+            peak_mib=turn.peak_mib,
+            **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
+        )
+        row = rows[name]
+        print(
+            f'{name:32s} {row["images_per_second"]:7.1f} img/s '
+            f'{turn.peak_mib:6.0f} MiB | ours is '
+            f'{row["ours_speed_up"]:.2f}x as fast '
+            f'({row["ours_low"]:.2f}-{row["ours_high"]:.2f}), '
+            f'{row["ours_memory"]:.2f}x the memory',
+            flush=True,
+        )
+    return rows

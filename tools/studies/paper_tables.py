@@ -1,0 +1,159 @@
+"""The paper's tables, with our committed records beside its figures."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import yaml
+
+from .table import head, percent, row
+
+REPO = Path(__file__).resolve().parents[2]
+NOT_MEASURED = 'not measured'
+FIGURES = 'recall', 'precision', 'mAP_50'
+INTRO = """\
+# The paper's tables
+
+<!-- written by tools/study.py paper: change paper_tables.yaml -->
+
+"""
+
+
+def read_records(pattern: Optional[str]) -> List[Dict[str, Any]]:
+    """Read the records that a pattern names; none without a pattern.
+
+    Raises:
+        FileNotFoundError: If it names none.
+    """
+    if pattern is None:
+        return []
+    paths = sorted(REPO.glob(pattern))
+    if not paths:
+        raise FileNotFoundError(
+            f'{pattern}: no such record: run its study or leave it out'
+        )
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def plain(value: Optional[float]) -> str:
+    """A figure of the paper."""
+    return '' if value is None else f'{value:.1f}'
+
+
+def measured(
+    records: Sequence[Dict[str, Any]], split: str, keys: Sequence[str]
+) -> List[str]:
+    """Figures of a row of ours, or what stands for them."""
+    if not records:
+        return [NOT_MEASURED] + [''] * (len(keys) - 1)
+    scores = [record['metrics'][split] for record in records]
+    return [percent([score[key] for score in scores]) for key in keys]
+
+
+def effort(records: Sequence[Dict[str, Any]]) -> List[str]:
+    """Seeds and mean minutes of training."""
+    if not records:
+        return ['', '']
+    minutes = sum(record['minutes'] for record in records) / len(records)
+    return [
+        ', '.join(str(record['seed']) for record in records),
+        f'{minutes:.0f}',
+    ]
+
+
+def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
+    """Ablation."""
+    lines = head([
+        'configuration', 'labels', 'recall', 'precision', 'mAP@0.5',
+        'paper: recall', 'precision', 'mAP@0.5', 'seeds', 'minutes',
+    ])  # fmt: skip
+    for entry in rows:
+        records = read_records(entry.get('records'))
+        paper = entry.get('paper', [None] * 3)
+        lines.append(
+            row([
+                entry['row'], entry['labels'],
+                *measured(records, split, FIGURES), *map(plain, paper),
+                *effort(records),
+            ])
+        )  # fmt: skip
+    return lines
+
+
+def table_4(content: Dict[str, Any], split: str) -> List[str]:
+    """Classes."""
+    records = read_records(content['records'])
+    lines = [content['what'] + '.', '']
+    lines += head([
+        'class', 'recall', 'precision', 'AP50', 'paper: recall', 'precision',
+        'AP50',
+    ])  # fmt: skip
+    for name, paper in content['paper'].items():
+        keys = [f'{name}_{key}' for key in ('recall', 'precision', 'AP50')]
+        ours = measured(records, split, keys)
+        lines.append(row([name, *ours, *map(plain, paper)]))
+    return lines
+
+
+def table_5(content: Dict[str, Any], split: str) -> List[str]:
+    """Methods, with what they cost."""
+    report = json.loads((REPO / content['costs']).read_text())
+    costs = report['results']['infer_1']
+    lines = [
+        f'Costs: [{Path(content["costs"]).name}]'
+        f'(benchmarks/{Path(content["costs"]).name}), inference of one '
+        '224 px image on this page\'s machine.',
+        '',
+    ]  # fmt: skip
+    lines += head([
+        'method', 'mAP@0.5', 'paper', 'seeds', 'minutes', 'parameters, M',
+        'GFLOPs', 'ms an image', 'MiB',
+    ])  # fmt: skip
+    for entry in content['rows']:
+        records = read_records(entry.get('records'))
+        cost = costs[entry['row']]
+        lines.append(
+            row([
+                entry['row'], *measured(records, split, ['mAP_50']),
+                plain(entry.get('paper')), *effort(records),
+                f'{cost["parameters"] / 1e6:.1f}', f'{cost["gflops"]:.1f}',
+                f'{1000 / cost["images_per_second"]:.0f}',
+                f'{cost["peak_mib"]:.0f}',
+            ])
+        )  # fmt: skip
+    return lines
+
+
+def table_6(rows: List[List[str]]) -> List[str]:
+    """Features."""
+    lines = head([
+        'method', 'annotation', 'data', 'multi-scale generation',
+        'noise filtering', 'says',
+    ])  # fmt: skip
+    return lines + [row(cells) for cells in rows]
+
+
+def page(path: Path) -> str:
+    """Write the page.
+
+    Args:
+        path (Path): YAML of what stands in the tables.
+
+    Returns:
+        str: Markdown.
+
+    Raises:
+        FileNotFoundError: If a record that it names is missing.
+    """
+    tables = yaml.safe_load(path.read_text())
+    split = tables['split']
+    sections = {
+        'Table 3: ablation': table_3(tables['table_3'], split),
+        'Table 4: classes': table_4(tables['table_4'], split),
+        'Table 5: methods': table_5(tables['table_5'], split),
+        'Table 6: features': table_6(tables['table_6']),
+    }
+    lines = [INTRO + tables['intro']]
+    for title, content in sections.items():
+        lines += [f'## {title}', '', *content, '']
+    return '\n'.join(lines)
