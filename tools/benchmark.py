@@ -74,9 +74,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compare', type=Path, help='JSON of a baseline')
     parser.add_argument('--tolerance', type=float, default=TOLERANCE)
     args = parser.parse_args()
-    if args.compare and not args.compare.is_file():
-        stop(f'--compare {args.compare} does not exist: give a baseline')
+    if args.compare:
+        check_baseline(args.compare)
     return args
+
+
+def check_baseline(path: Path) -> None:
+    """Stop before anything is measured if a baseline cannot be read."""
+    if not path.is_file():
+        stop(f'--compare {path} does not exist: give a baseline')
+    try:
+        read_baseline(path, [])
+    except (ValueError, KeyError, TypeError):
+        stop(
+            f'--compare {path} is no baseline: give a list of reports of '
+            '--json, as in [{...}]'
+        )
 
 
 def main() -> None:
@@ -85,8 +98,6 @@ def main() -> None:
     results: Dict[str, Any] = {}
     report = dict(
         benchmark=args.what,
-        rounds=args.rounds,
-        steps=args.steps,
         commit=git_commit(),
         machine=describe_machine(),
         torch=torch.__version__,
@@ -95,6 +106,8 @@ def main() -> None:
         results=results,
     )
     for name, rows in SUITES[args.what](args):
+        # `all` chooses its own
+        report.update(rounds=args.rounds, steps=args.steps)
         results[name] = rows
         if args.out:  # after each: an interrupted run has what it measured
             args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,8 @@ def parse_args() -> argparse.Namespace:
 def call(tool: str, *arguments: object) -> None:
     """Run one of the tools; its failure ends the demo."""
     command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
-    print(f'[demo] $ {shlex.join(command)}', flush=True)
+    place = f'{PLACE}={shlex.quote(os.environ[PLACE])}'
+    print(f'[demo] $ {place} {shlex.join(command)}', flush=True)
     code = subprocess.run(command).returncode
     if code:
         stop(

@@ -104,7 +104,7 @@ def recorded(runs: List[Run]) -> StudyFiles:
                     'remove it and run the study again',
                 )
             )
-        else:
+        elif run.tests:  # others leave a checkpoint, no record
             study.unrecorded.append(run.id)
         if run.id in audits:
             study.audits[run.id] = audits[run.id]

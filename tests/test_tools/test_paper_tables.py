@@ -44,7 +44,10 @@ def tiny(tmp_path, monkeypatch):
         table_4=dict(records=run, what='x', paper=dict(dent=[1, 2, 3])),
         table_5=dict(
             costs='costs.json',
-            rows=[dict(row='ours', records=run), dict(row='other', paper=4)],
+            rows=[
+                dict(row='ours', records=run, after='run_seed1.json'),
+                dict(row='other', paper=4),
+            ],
         ),
         table_6=[['a', 'b', 'c', 'd', 'e', 'f']],
     )
@@ -60,7 +63,7 @@ def test_rows__have_both_sides(tiny):
     assert '| other | 40% | not measured |  |  |  |  |  |  |  |' in lines
     assert f'| dent | {both} |' in lines
     costs = '2.0 | 1.0 | 50 | 900'
-    assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | 10 | {costs} |' in lines
+    assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | 11 + 10 | {costs} |' in lines
     assert f'| other | not measured | 4.0 |  |  | {costs} |' in lines
 
 

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 from studies.plan import load_study  # noqa: E402
+from studies.record import epoch_losses  # noqa: E402
 
 STUDY = ROOT / 'tools' / 'study.py'
 
@@ -188,3 +189,12 @@ def test_studies_of_the_project(path, tmp_path):
             for key in options:
                 leaf(plain, key)  # raises for a key that is not there
         assert len(run.hash()) == 12
+
+
+def test_losses__of_epochs_or_of_lines():
+    """A loop that counts steps logs no epochs."""
+    rows = [dict(step=i, loss=5.0 - i) for i in range(1, 5)]
+    assert epoch_losses(rows) == [4.0, 3.0, 2.0, 1.0]
+    for row in rows:
+        row['epoch'] = 1 + (row['step'] > 2)
+    assert epoch_losses(rows) == [3.0, 1.0]

@@ -12,6 +12,7 @@ from dsym.visualization import (
     read_scalars,
     save_figure,
     training_figure,
+    training_minutes,
 )
 
 
@@ -116,6 +117,17 @@ def test_read_scalars__resumed_run(tmp_path):
     assert list(metric_axes.get_lines()[0].get_ydata()) == [0.1, 0.2]
     assert metric_axes.get_xlabel() == 'epoch'
     assert list(lr_axes.get_lines()[0].get_ydata()) == [0.1, 0.1]
+
+
+def test_training_minutes__of_phases_with_lines_of_their_own():
+    """40 steps of 3 s, then 20 of 12 s."""
+    lines = [
+        dict(loss=1.0, time=3.0, step=20),
+        {'defect/mAP': 0.1, 'step': 1},
+        dict(loss=1.0, time=3.0, step=40),
+        dict(loss=1.0, time=12.0, step=60),
+    ]
+    assert training_minutes(lines) == (40 * 3 + 20 * 12) / 60
 
 
 def test_read_scalars__damaged_line_is_named(tmp_path):

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
 
 from .comparison import CONFIGS, Results, compare
-from .detectors import InferToolbox, load_config
+from .detectors import InferToolbox, load_config, used_detector
 
 # By their names in docs/paper_tables.yaml; the first is what others' times are
 # divided by.
@@ -30,11 +30,6 @@ METHODS = {
         'baselines/soft-teacher_faster-rcnn-r50_1xb16-4.2k_neu-det-semi20'
     ),
 }
-WITHOUT_AUX = dict(
-    backbone=dict(with_aux=False),
-    neck=dict(with_aux=False),
-    bbox_head=dict(aux_head_module=None),
-)
 
 
 @torch.inference_mode()
@@ -54,11 +49,7 @@ def count_costs(config: str, size: int = 224) -> Dict[str, float]:
     """
     content = load_config(config, {})
     init_default_scope(content.default_scope)
-    detector = content.model.get('detector', content.model)
-    if 'aux_head_module' in detector.get('bbox_head', {}):
-        for part, settings in WITHOUT_AUX.items():
-            detector[part].update(settings)
-    model = MODELS.build(detector).eval()
+    model = MODELS.build(used_detector(content)).eval()
     shape = (size, size)
     meta = dict(
         batch_input_shape=shape,

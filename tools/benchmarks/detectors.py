@@ -8,7 +8,7 @@ from typing import Any, Dict
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
@@ -32,6 +32,23 @@ def load_config(path: str, options: Dict[str, Any]) -> Config:
     config.train_cfg.val_interval = 10**6
     config.log_level = 'WARNING'
     return config
+
+
+def used_detector(config: Config) -> ConfigDict:
+    """What of a config's model is used in inference.
+
+    Args:
+        config (Config): Of a detector, or of a student and a teacher.
+
+    Returns:
+        ConfigDict: One detector, without an auxiliary branch.
+    """
+    detector = config.model.get('detector', config.model)
+    if 'aux_head_module' in detector.get('bbox_head', {}):
+        detector.backbone.with_aux = False
+        detector.neck.with_aux = False
+        detector.bbox_head.aux_head_module = None
+    return detector
 
 
 class GateHook(Hook):
@@ -124,7 +141,7 @@ class InferToolbox:
 
         config = load_config(self.config, self.options)
         init_default_scope(config.default_scope)
-        model = MODELS.build(config.model)
+        model = MODELS.build(used_detector(config))
         model.init_weights()
         model.eval()
         switch_to_deploy(model)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
@@ -50,15 +51,19 @@ def measured(
     return [percent([score[key] for score in scores]) for key in keys]
 
 
-def effort(records: Sequence[Dict[str, Any]]) -> List[str]:
-    """Seeds and mean minutes of training."""
+def effort(entry: Dict[str, Any]) -> List[str]:
+    """Seeds and mean minutes of training, with those of what it began with."""
+    records = read_records(entry.get('records'))
     if not records:
         return ['', '']
-    minutes = sum(record['minutes'] for record in records) / len(records)
-    return [
-        ', '.join(str(record['seed']) for record in records),
-        f'{minutes:.0f}',
+    before = read_records(entry.get('after'))
+    minutes = [
+        f'{fmean(record["minutes"] for record in part):.0f}'
+        for part in (before, records)
+        if part
     ]
+    seeds = ', '.join(str(record['seed']) for record in records)
+    return [seeds, ' + '.join(minutes)]
 
 
 def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
@@ -74,7 +79,7 @@ def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
             row([
                 entry['row'], entry['labels'],
                 *measured(records, split, FIGURES), *map(plain, paper),
-                *effort(records),
+                *effort(entry),
             ])
         )  # fmt: skip
     return lines
@@ -115,7 +120,7 @@ def table_5(content: Dict[str, Any], split: str) -> List[str]:
         lines.append(
             row([
                 entry['row'], *measured(records, split, ['mAP_50']),
-                plain(entry.get('paper')), *effort(records),
+                plain(entry.get('paper')), *effort(entry),
                 f'{cost["parameters"] / 1e6:.1f}', f'{cost["gflops"]:.1f}',
                 f'{1000 / cost["images_per_second"]:.0f}',
                 f'{cost["peak_mib"]:.0f}',

@@ -1,13 +1,16 @@
 """One JSON of a finished run, out of its work_dir."""
 
-import statistics
 from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
 
 from dsym.provenance import describe_machine
-from dsym.visualization import load_json, read_scalars
+from dsym.visualization import (
+    load_json,
+    read_scalars,
+    training_minutes,
+)
 
 from .plan import Run
 from .resume import last_checkpoint, write_json
@@ -41,20 +44,21 @@ def training_figures(run: Run) -> Dict[str, Any]:
     rows = [row for row in read_scalars(run.work_dir) if 'loss' in row]
     meta = torch.load(last_checkpoint(run.work_dir), map_location='cpu')
     steps = meta['meta']['iter']
-    # each logged time is the mean of the steps since the one before
-    seconds = statistics.fmean(row['time'] for row in rows)
+    # of the steps after the last line, what the others took
+    minutes = training_minutes(rows) * steps / rows[-1]['step']
     return dict(
-        epochs=rows[-1]['epoch'],
+        # of a loop that counts epochs
+        epochs=rows[-1].get('epoch'),
         steps=steps,
-        minutes=round(seconds * steps / 60, 1),
+        minutes=round(minutes, 1),
         # of the last logged steps of each epoch
         losses=[round(loss, 1) for loss in epoch_losses(rows)],
     )
 
 
 def epoch_losses(steps: List[Dict[str, Any]]) -> List[float]:
-    """The loss that was logged last in each epoch."""
-    last = {row['epoch']: row['loss'] for row in steps}
+    """The loss that was logged last in each epoch, or each time."""
+    last = {row.get('epoch', row['step']): row['loss'] for row in steps}
     return [last[epoch] for epoch in sorted(last)]
 
 

@@ -7,6 +7,7 @@ from .curves import (
     pr_figure,
     read_scalars,
     training_figure,
+    training_minutes,
 )
 from .detections import gallery_figure
 from .pseudo_label_curves import plot_pseudo_labels, pseudo_label_figure
@@ -24,4 +25,5 @@ __all__ = [
     'read_scalars',
     'save_figure',
     'training_figure',
+    'training_minutes',
 ]

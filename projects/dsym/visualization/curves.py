@@ -164,6 +164,27 @@ def read_scalars(work_dir: Union[str, Path]) -> List[Dict[str, float]]:
     return [lines[key] for key in sorted(lines)]
 
 
+def training_minutes(scalars: Sequence[Dict[str, float]]) -> float:
+    """Minutes of all training steps, from the logged times of some.
+
+    Each logged time is the mean of the steps since the line before, of which
+    an epoch's phase may have more or fewer. Steps after the last line count
+    for nothing.
+
+    Args:
+        scalars (Sequence[dict]): Lines that :func:`read_scalars` read.
+
+    Returns:
+        float: Without start-up, evaluations and pauses.
+    """
+    seconds, before = 0.0, 0
+    for line in scalars:
+        if 'loss' in line:
+            seconds += line['time'] * (line['step'] - before)
+            before = line['step']
+    return seconds / 60
+
+
 def training_figure(
     scalars: Sequence[Dict[str, float]], metric_keys: Sequence[str] = ()
 ) -> Figure:

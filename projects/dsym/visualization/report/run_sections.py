@@ -1,10 +1,10 @@
 """Sections about one run: figures, curves, classes, confusion, training."""
 
-import statistics
 from typing import Any, Dict, List, Optional, Tuple
 
 from ...evaluation.confusion import confusion_matrix
 from ...evaluation.image_verdicts import ImageVerdict, judge_images
+from ..curves import training_minutes
 from ..style import PALETTE
 from .charts import MEAN_STYLE, Line, class_lines, line_chart
 from .inputs import Evaluation, RunFiles
@@ -69,10 +69,8 @@ def training_facts(scalars: List[dict]) -> List[Tuple[str, str]]:
     found = [('steps trained', f'{train[-1]["step"]:,}')]
     if 'epoch' in train[-1]:
         found.insert(0, ('epochs trained', f'{train[-1]["epoch"]}'))
-    times = [row['time'] for row in train if 'time' in row]
-    if times:
-        # each logged time is the mean of the steps since the one before
-        minutes = statistics.fmean(times) * train[-1]['step'] / 60
+    if 'time' in train[-1]:
+        minutes = training_minutes(train)
         found.append(('minutes of training steps', f'{minutes:.1f}'))
     return found
 
