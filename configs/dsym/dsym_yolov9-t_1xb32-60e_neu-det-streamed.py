@@ -8,6 +8,11 @@ NEU_DET_ROOT=... UNLABELED_ROOT=... python tools/train.py \
 _base_ = './dsym_yolov9-t_1xb32-60e_neu-det-semi20.py'
 
 unlabeled = _base_.train_cfg.unlabeled_dataloader
+# an image is seen too seldom to be kept in memory
+pipeline = [
+    dict(type='LoadImageFromFile') if step['type'] == 'LoadCachedImageFromFile'
+    else step for step in unlabeled.dataset.pipeline
+]
 train_cfg = dict(
     unlabeled_dataloader=dict(
         sampler=dict(_delete_=True, type='PermutedSampler'),
@@ -15,7 +20,7 @@ train_cfg = dict(
             _delete_=True,
             type='StreamedImageDataset',
             data_root='{{$UNLABELED_ROOT:data/unlabeled}}',
-            pipeline=unlabeled.dataset.pipeline)))
+            pipeline=pipeline)))
 
 # nothing is known of these images that could be hidden
 custom_hooks = [

@@ -142,6 +142,29 @@ def test_class_loss_by_its_definition():
     assert found['loss_bbox'] == found['loss_dfl'] == 0
 
 
+def test_soft_targets_by_their_definition():
+    """BCE with w times the scores, which are the matches' weights."""
+    head, outs = build(), outputs(1)
+    head.soft_targets = True
+    truth = F.pad(torch.tensor(FIRST[:1]), (1, 0))[None]
+    with torch.no_grad():
+        _, matches = head.match_and_loss(*outs, truth)
+    logits = torch.cat([x.flatten(2) for x in outs[0]], 2)[0].t()
+    for weight in (0.0, 0.4, 1.0):
+        targets = torch.zeros_like(logits)
+        targets[matches.place, 0] = weight * matches.weights[:, 0]
+        bce = F.binary_cross_entropy_with_logits(
+            logits, targets, reduction='sum'
+        )
+        found = losses_of(head, outs, boxes(FIRST[:1], [weight]))
+        torch.testing.assert_close(
+            found['loss_cls'],
+            0.5 * bce / matches.weights.sum(),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
 def test_weight_belongs_to_its_box():
     """With one of 0, only the other's places have a weight."""
     head, outs = build(), outputs(1)

@@ -366,6 +366,28 @@ def test_ramp__gaussian_over_its_steps():
     assert weights == pytest.approx([*expected, 2, 2])
 
 
+@pytest.mark.parametrize('detector', [mamba, rtmdet])
+def test_box_weight__of_pseudo_labels_alone(detector):
+    """Half of the terms, or none of them; classes stay as they are."""
+    found = {}
+    for weight in (1.0, 0.5, 0.0):
+        with torch.no_grad():
+            found[weight] = build(detector, box_weight=weight).loss(*batch())
+    terms = [x for x in found[1.0] if 'bbox' in x or 'dfl' in x]
+    assert {x.split('_')[0] for x in terms} == {'sup', 'unsup'}
+
+    def value(weight, key):
+        loss = found[weight].get(key, 0.0)
+        return float(sum(loss) if isinstance(loss, list) else loss)
+
+    for key in found[1.0]:
+        whole = value(1.0, key)
+        for weight in (0.5, 0.0):
+            share = weight if key in terms and 'unsup' in key else 1
+            expected = pytest.approx(share * whole, rel=1e-4, abs=1e-6)
+            assert value(weight, key) == expected, key
+
+
 def test_plain_checkpoint__fits_student_and_teacher():
     plain = MODELS.build(mamba())
     model = build(mamba)
@@ -374,7 +396,10 @@ def test_plain_checkpoint__fits_student_and_teacher():
     for part in (model.student, model.teacher):
         for key, value in plain.state_dict().items():
             assert torch.equal(part.state_dict()[key], value)
-            break
+    assert not model.loaded_teacher
+    whole = build(mamba).state_dict()
+    checkpoint_fit(model, whole)
+    assert model.loaded_teacher
 
 
 def test_own_checkpoint__keeps_steps_and_thresholds():

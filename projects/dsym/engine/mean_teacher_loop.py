@@ -141,8 +141,11 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         )
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        # a checkpoint that was loaded for phase 2 brings its teacher
-        loaded = not self.burn_in_epochs and self.runner._load_from
+        # a checkpoint that was loaded for phase 2 may bring its teacher; of a
+        # plain detector's, what it lacks is drawn for both on their own
+        loaded = not self.burn_in_epochs and getattr(
+            self.model, 'loaded_teacher', bool(self.runner._load_from)
+        )
         begin = 0 if self.burn_in_ema else self.burn_in_epochs
         begins = self._epoch == begin and not self._done_in_epoch()
         if begins and not loaded:

@@ -54,8 +54,9 @@ class YOLOv9Head(YOLOv8Head):
     of its own, times ``aux_loss_weight``. In eval mode it is not computed.
 
     Boxes may have ``weights``: the losses of the places that match a box are
-    multiplied with its weight. Doubtful pseudo-labels count less so. In boxes
-    to ignore, what matches nothing is not taught to be background.
+    multiplied with its weight, or its class target is (``soft_targets``).
+    Doubtful pseudo-labels count less so. In boxes to ignore, what matches
+    nothing is not taught to be background.
 
     Args:
         head_module (dict): The main branch, e.g. ``YOLOv9HeadModule``.
@@ -69,6 +70,9 @@ class YOLOv9Head(YOLOv8Head):
         bbox_coder (dict): Codes boxes as distances from a place. Defaults to
             mmyolo's ``DistancePointBBoxCoder``.
         loss_bbox (dict): Defaults to CIoU with weight 7.5.
+        soft_targets (bool): Boxes of less weight are class targets as much
+            lower, with the full loss, instead of targets as high with as much
+            less of it. Defaults to False.
         **kwargs: As mmyolo's ``YOLOv8Head``.
     """
 
@@ -87,6 +91,7 @@ class YOLOv9Head(YOLOv8Head):
             loss_weight=7.5,
             return_iou=False,
         ),
+        soft_targets: bool = False,
         **kwargs,
     ):
         num_classes = dict(num_classes=head_module['num_classes'])
@@ -103,6 +108,7 @@ class YOLOv9Head(YOLOv8Head):
             **kwargs,
         )
         self.aux_loss_weight = aux_loss_weight
+        self.soft_targets = soft_targets
         self.aux_head_module = None
         if aux_head_module is not None:
             self.aux_head_module = MODELS.build(
@@ -293,7 +299,10 @@ class YOLOv9Head(YOLOv8Head):
         if box_weights is not None and box_weights.size(1):
             weights = place_weights(assigned, box_weights)
             scores = scores * weights
-            losses_cls = losses_cls * weights
+            if self.soft_targets:
+                losses_cls = self.loss_cls(logits, scores)
+            else:
+                losses_cls = losses_cls * weights
         if ignored is not None:
             free = ~assigned['fg_mask_pre_prior'].bool()
             hidden = free & self._inside_any(points, ignored)

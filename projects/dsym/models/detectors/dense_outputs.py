@@ -1,5 +1,6 @@
-from typing import Any, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
+from mmdet.models.utils import reweight_loss_dict
 from mmdet.utils import ConfigType
 from mmengine.config import ConfigDict
 from mmyolo.models.dense_heads import (
@@ -35,6 +36,28 @@ def sums_images(head: nn.Module) -> bool:
     """
     owner = next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
     return owner in SUMS_IMAGES
+
+
+def weigh_box_terms(
+    losses: Dict[str, Tensor], weight: float
+) -> Dict[str, Tensor]:
+    """Scale the terms of a head's loss that are about places of boxes.
+
+    Args:
+        losses (dict[str, Tensor]): Of a head of mmdet, mmyolo or dsym.
+        weight (float): Factor; 1 changes nothing, 0 leaves them out.
+
+    Returns:
+        dict[str, Tensor]: The losses.
+    """
+    if weight == 1:
+        return losses
+    boxes = {key for key in losses if 'bbox' in key or 'dfl' in key}
+    others = {key: x for key, x in losses.items() if key not in boxes}
+    if not weight:
+        return others
+    terms = {key: losses[key] for key in boxes}
+    return {**others, **reweight_loss_dict(terms, weight)}
 
 
 def level_outputs(

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..dense_heads import YOLOv9Head
+from .checkpoints import double_plain, has_part
 from .dense_outputs import (
     branch_preprocessor,
     level_outputs,
     pick,
     sums_images,
+    weigh_box_terms,
 )
 from .doubtful_boxes import doubtful_boxes
 from .pseudo_labels import (
@@ -75,6 +77,9 @@ class DSYMDetector(SemiBaseDetector):
               number of images. Defaults to what is known of its class.
             - ``doubtful`` (dict): ``share`` and ``max_iou`` of
               :func:`doubtful_boxes`. Defaults to its own.
+            - ``box_weight`` (float): Factor on the box terms of
+              pseudo-labels; 0 teaches their classes alone, as Unbiased
+              Teacher (arXiv:2102.09480). Defaults to 1.
             - ``empty_images`` (bool): Whether the student learns from images
               without any pseudo-label that they are background. Defaults to
               False: it more often means that the teacher is unsure.
@@ -89,6 +94,8 @@ class DSYMDetector(SemiBaseDetector):
         pseudo_records (list[PseudoRecord]): Of the last step.
         disagreement (Tensor, optional): Of student and teacher, see
             :class:`ConsistencyLoss`.
+        loaded_teacher (bool): Whether the checkpoint that was loaded last had
+            a teacher of its own.
 
     Raises:
         InputError: If the detector has no dense head, or a setting needs
@@ -153,6 +160,7 @@ class DSYMDetector(SemiBaseDetector):
         self.attach_filter(None)
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
+        self.loaded_teacher = False
 
     def attach_filter(
         self,
@@ -379,7 +387,10 @@ class DSYMDetector(SemiBaseDetector):
             ignored = [sample.ignored_instances for sample in samples]
         metas = [sample.metainfo for sample in samples]
         head = self.student.bbox_head
-        losses = head.loss_by_feat(*outs, labels, metas, ignored)
+        losses = weigh_box_terms(
+            head.loss_by_feat(*outs, labels, metas, ignored),
+            self.semi_train_cfg.get('box_weight', 1.0),
+        )
         if self.sums_images:
             mean = 1 / (len(labels) * get_world_size())
             losses = reweight_loss_dict(losses, mean)
@@ -389,14 +400,10 @@ class DSYMDetector(SemiBaseDetector):
         self, state_dict: dict, prefix: str, *args
     ) -> None:
         """Accept a plain detector's checkpoint, for student and teacher."""
-        own = self.state_dict(prefix=prefix)
-        if not any(f'{prefix}student.' in key for key in state_dict):
-            plain = {key: state_dict.pop(key) for key in [*state_dict]}
-            for part in ('student.', 'teacher.'):
-                state_dict.update(
-                    {prefix + part + key: x for key, x in plain.items()}
-                )
-        for key, value in own.items():
+        self.loaded_teacher = has_part(state_dict, f'{prefix}teacher.')
+        if not has_part(state_dict, f'{prefix}student.'):
+            double_plain(state_dict, prefix)
+        for key, value in self.state_dict(prefix=prefix).items():
             if 'student.' not in key and 'teacher.' not in key:
                 state_dict.setdefault(key, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
