@@ -68,9 +68,25 @@ def test_boxes__are_where_the_defects_are(boxes, seed):
             x1, y1, x2, y2 = box.round().long().tolist()
             mask[max(y1 - 2, 0) : y2 + 2, max(x1 - 2, 0) : x2 + 2] = False
         outside = window['inputs'][0][mask]
-        # another defect may be in the window with less than half of it
+        # another defect may be beside it, hidden or not
         if len(window['boxes']) == 2 or label == 0:
             assert outside.max() < -0.99
+
+
+def test_others__are_hidden_half_of_the_time(boxes):
+    """Of class 1 both lie in a window of 6 of the longer side: all of it."""
+    np.random.seed(0)
+    windows = DefectWindowDataset(
+        boxes, size=80, context=(6.0, 6.0), balance=False, repeat=100
+    )
+    counts = Counter(
+        len(windows[i]['boxes'])
+        for i, (image, *_) in enumerate(windows.places)
+        if image == 1
+    )
+    assert counts[1] + counts[2] == 200
+    # a binomial's standard deviation is 7; some windows show one alone
+    assert 60 < counts[2] < 125
 
 
 @pytest.mark.parametrize('seed', range(4))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from dataset_files import write_image, write_xml
 from mmengine.config import Config
+from mmengine.dataset import ConcatDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from mmengine.runner import Runner
@@ -22,7 +23,7 @@ from dsym.engine.close_mosaic_hook import innermost
 from dsym.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-COPIES = dict(type='CopyPastePainter', size=24, min_side=24)
+COPIES = dict(type='CopyPastePainter', min_side=24)
 LOAD = [
     dict(type='LoadImageFromFile'),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
@@ -259,3 +260,9 @@ def test_mean_teacher__takes_it_as_the_labelled_set(tmp_path):
     assert told == [boxes[label] / 6 for label in range(6)]
     loader = runner.train_loop.labeled[0]
     assert [len(x) for x in datasets_of(loader)] == [6]  # CLIP's calibration
+
+
+def test_wrapper__is_refused(tmp_path):
+    both = ConcatDataset([coco_steel(tmp_path)])
+    with pytest.raises(InputError, match=r'ConcatDataset.* is a wrapper'):
+        DiffusionAugment(both, painter=COPIES, cache_dir=str(tmp_path))

@@ -42,6 +42,18 @@ def test_sinusoids__by_hand():
     torch.testing.assert_close(code[0], torch.tensor(want))
 
 
+def test_sinusoids__no_finer_than_a_pixel():
+    """Of 128 dimensions the last has 32 periods: 4 px of a window of 128."""
+    values = torch.tensor([[0.3, 0.3 + 2 / 64]])
+    near, far = sinusoids(values, 128)[0].view(2, 2, 32)
+    torch.testing.assert_close(
+        near[0, -1], torch.tensor(64 * torch.pi * 0.3).sin()
+    )
+    # a whole period further: the same there, and nowhere else
+    assert (near[0, -1] - far[0, -1]).abs() < 1e-3
+    assert ((near - far).abs().amax(0)[:-1] > 1e-2).all()
+
+
 def test_equations_11_to_13__of_one_box(encoder):
     """With one token softmax is 1: attention is its value's projection."""
     labels = torch.tensor([[2]])

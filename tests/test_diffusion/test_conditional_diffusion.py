@@ -236,6 +236,17 @@ def test_contrast__brightness_of_the_surroundings_is_taken_off(batch):
     )
 
 
+def test_contrast__of_a_window_that_is_all_mask(batch):
+    """Without surroundings the window's own brightness."""
+    model = build(contrast=0.25)
+    windows = batch['inputs']
+    mask = torch.ones(len(windows), 1, 16, 16)
+    mask[1, :, :8] = 0
+    found = model.base(windows, mask).flatten()
+    assert found[0] == pytest.approx(float(windows[0].mean()), abs=1e-6)
+    assert found[1] == pytest.approx(float(windows[1, :, :8].mean()), abs=1e-6)
+
+
 def test_contrast__is_what_the_unet_sees(batch):
     torch.manual_seed(3)
     model = build(contrast=0.25, drop_condition=0.0)

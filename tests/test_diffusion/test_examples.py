@@ -127,16 +127,27 @@ def test_beside__is_the_widest_strip():
     assert beside(window, (1, 1, 31, 31), rng) is window
 
 
-def test_draw__one_of_the_8_of_the_nearest_shape(tmp_path):
+def test_draw__one_of_the_8_of_the_nearest_size(tmp_path):
     wide = [(0, 100, 60, (5, 5, 65 + i, 15)) for i in range(8)]
-    high = [(0, 100, 60, (5, 5, 15, 50 + i)) for i in range(5)]
-    examples = DefectExamples(flat_set(tmp_path, *wide, *high))
+    small = [(0, 100, 60, (5, 5, 9 + i // 4, 9 + i % 4)) for i in range(8)]
+    examples = DefectExamples(flat_set(tmp_path, *wide, *small))
     rng = np.random.default_rng(0)
-    drawn = {tuple(examples.draw(0, 6.0, rng).box) for _ in range(200)}
+    drawn = {tuple(examples.draw(0, (60, 10), rng).box) for _ in range(200)}
     assert drawn == {box for *_, box in wide}
-    # of the shape of high ones, three wide ones are next
-    drawn = {tuple(examples.draw(0, 0.2, rng).box) for _ in range(200)}
-    assert {box for *_, box in high} < drawn and len(drawn) == 8
+    drawn = {tuple(examples.draw(0, (4, 1), rng).box) for _ in range(200)}
+    assert drawn == {box for *_, box in small}
+
+
+def test_put_into__of_a_window_that_was_reduced(tmp_path):
+    """A box of 10 px of a window at a third of its size is one of 30 px."""
+    small = [(0, 50, 9, (5, 5, 15, 15 + i)) for i in range(8)]
+    large = [(0, 50, 99, (5, 5, 35, 35 + i)) for i in range(8)]
+    examples = DefectExamples(flat_set(tmp_path, *small, *large))
+    window = np.full((32, 32, 1), 50, np.uint8)
+    box = np.array([8, 8, 18, 18]) / 32
+    for scale, grey in ((1.0, 9), (3.0, 99)):
+        result = examples.put_into(window, box, 0, 1, scale)
+        assert (result[9:17, 9:17] == grey).all()
 
 
 def test_ring_mean__by_hand():

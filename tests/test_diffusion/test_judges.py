@@ -16,6 +16,7 @@ from dsym.diffusion.judges import (
     DetectorJudge,
     best_match,
     describe,
+    remains,
 )
 from dsym.errors import InputError, MissingFileError
 
@@ -137,7 +138,10 @@ def test_detector__as_mmdets_own_inference(detector, labelled):
     judge = DetectorJudge(**detector, classes=CLASSES)
     boxes = np.array([[0, 0, 80, 64], [5, 8, 60, 40], [10, 20, 30, 50]], float)
     labels = np.array([3, 0, 5])
-    answers = judge(paths, [boxes, boxes[1:]], [labels, labels[1:]])
+    found = judge(paths)
+    answers = [
+        best_match(x, boxes[i:], labels[i:]) for i, x in enumerate(found)
+    ]
     assert [x.shape for x in answers] == [(3, 2), (2, 2)]
     for path, answer, first in zip(paths, answers, (0, 1)):
         detected = inference_detector(model, path).pred_instances
@@ -150,8 +154,7 @@ def test_detector__as_mmdets_own_inference(detector, labelled):
             assert ious[best] > 0
             assert iou == pytest.approx(float(ious[best]), abs=1e-4)
             assert score == pytest.approx(float(mine.scores[best]), abs=1e-5)
-    (nowhere,) = judge(paths[1:], [boxes + 1000], [labels])
-    assert not nowhere.any()
+    assert not best_match(found[1], boxes + 1000, labels).any()
 
 
 def test_detector__missing_file_is_named(detector, tmp_path):
@@ -167,3 +170,21 @@ def test_detector__of_other_classes_is_refused(detector):
         DetectorJudge(**detector, classes=('dent', 'rust'))
     assert 'knows a, b' in str(error.value)
     assert 'has dent, rust' in str(error.value)
+
+
+def test_remains__where_a_defect_was_painted_out():
+    found = InstanceData(
+        bboxes=np.array([[0.0, 0, 10, 10], [40, 40, 60, 60]]),
+        scores=np.array([0.4, 0.9]),
+    )
+    corner, middle = (
+        np.array([[0.0, 0, 11, 11]]),
+        np.array([[41.0, 40, 60, 60]]),
+    )
+    nothing = np.zeros((0, 4))
+    assert remains(found, corner, nothing, 0.3)
+    assert not remains(found, corner, nothing, 0.5)
+    assert not remains(found, nothing, nothing, 0.3)
+    # what was painted there since is what is found
+    assert remains(found, middle, corner, 0.3)
+    assert not remains(found, middle, middle, 0.3)

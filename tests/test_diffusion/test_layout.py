@@ -116,8 +116,8 @@ def test_keep__true_boxes_stay_and_are_not_covered(labelled):
 
 def test_grown__by_the_feather_of_the_shorter_side():
     boxes = np.array([[10.0, 20, 50, 60], [0, 0, 4, 30]])
-    # 15% of 40 px; of 4 px, 1 px at least
-    assert grown(boxes).tolist() == [[4, 14, 56, 66], [-1, -1, 5, 31]]
+    # 3 px at most, 1 px at least
+    assert grown(boxes).tolist() == [[7, 17, 53, 63], [-1, -1, 5, 31]]
 
 
 def test_draw__a_seed_gives_the_same(labelled):
@@ -148,11 +148,11 @@ def test_ignored_boxes__are_erased_or_kept_as_such(tmp_path):
 
 
 def test_in_windows__long_boxes_in_parts_that_overlap():
-    """A box of 100 px of windows of 40: 3 parts of 33 px, 6 px more each."""
+    """A box of 100 px of windows of 40: 3 parts of 33 px, 3 px more each."""
     boxes = np.array([[0, 10, 100, 30], [5, 5, 45, 45]], np.float32)
     parts = in_windows(boxes, 40)
     third = 100 / 3
-    expected = [[i * third - 6, 10, (i + 1) * third + 6, 30] for i in range(3)]
+    expected = [[i * third - 3, 10, (i + 1) * third + 3, 30] for i in range(3)]
     np.testing.assert_allclose(parts[:3], expected, atol=1e-4)
     assert parts[3].tolist() == [5, 5, 45, 45]
 

@@ -141,7 +141,7 @@ def test_missing_folder__is_named(tmp_path):
 
 
 def test_copies__are_the_examples(examples):
-    painter = CopyPastePainter(CLASSES, examples, 16, context=[1.0, 2.0])
+    painter = CopyPastePainter(CLASSES, examples, context=[1.0, 2.0])
     assert painter.context == (1.0, 2.0)
     for painted, x in zip(painter.paint(JOBS), JOBS):
         assert np.array_equal(painted, examples.put_into(*x))

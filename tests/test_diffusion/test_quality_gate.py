@@ -10,7 +10,7 @@ from tiny_diffusion import HEIGHT, WIDTH, write_steel
 
 from dsym.clip import load_scorer, save_clip
 from dsym.diffusion.examples import read_image
-from dsym.diffusion.judges import DetectorJudge
+from dsym.diffusion.judges import DetectorJudge, best_match
 from dsym.diffusion.quality_gate import (
     Candidate,
     QualityGate,
@@ -103,9 +103,8 @@ def detector(tmp_path_factory):
 
 
 def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
-    (expected,) = DetectorJudge(**detector, classes=CLASSES)(
-        [candidate.path], [BOXES], [LABELS]
-    )
+    (found,) = DetectorJudge(**detector, classes=CLASSES)([candidate.path])
+    expected = best_match(found, BOXES, LABELS)
     assert expected.any()
     options = dict(detector=detector, min_change=0, max_correlation=1.1)
     gate = QualityGate(CLASSES, labelled, min_iou=0, min_score=0, **options)
@@ -118,6 +117,18 @@ def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
     assert reasons(gate, candidate) == ['detector'] * 3
     gate.min_iou, gate.min_score = 0, 1.1
     assert reasons(gate, candidate) == ['detector'] * 3
+    # a whole image, for one defect that is still there
+    gate.min_iou = gate.min_score = 0
+    again = candidate._replace(
+        erased=found.bboxes[:1] + 0.1,
+        boxes=np.array([[0.0, 0, 2, 2]]),
+        labels=LABELS[:1],
+    )
+    gate.min_remains = float(found.scores[0])
+    assert reasons(gate, again) == ['remains']
+    gate.min_remains = float(found.scores[0]) + 1e-3
+    assert reasons(gate, again) == ['']
+    gate.min_score = 1.1
     # what is blank is not a detector's fault
     gate.min_change = 3.0
     assert reasons(gate, candidate) == ['blank', 'detector', 'detector']

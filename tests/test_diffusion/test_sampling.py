@@ -90,3 +90,15 @@ def test_strength__that_leaves_no_step_is_refused(
 ):
     with pytest.raises(InputError, match=f'strength={strength}'):
         ddim_paint(Says(), scheduler, noise, 4, draft, strength)
+
+
+def test_velocity__begins_at_the_noisiest_step(noise):
+    """arXiv:2305.08891: 999 of 1,000, and not 750 for four steps."""
+    scheduler = DDPMScheduler(
+        1000,
+        beta_schedule='squaredcos_cap_v2',
+        prediction_type='v_prediction',
+    )
+    says = Says()
+    ddim_paint(says, scheduler, noise, 4)
+    assert says.steps == [999, 749, 499, 249]

@@ -22,7 +22,6 @@ def build(labelled, seed=0, **layout):
     painter = CopyPastePainter(
         labelled.metainfo['classes'],
         DefectExamples(labelled),
-        size=24,
         min_side=24,
     )
     return Synthesizer(DefectLayout(labelled, **layout), painter, seed)

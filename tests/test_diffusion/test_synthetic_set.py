@@ -17,7 +17,7 @@ from dsym.diffusion.synthesizer import Synthesizer
 from dsym.diffusion.synthetic_set import CHUNK, Recipe, ensure_synthetic
 from dsym.errors import InputError, MissingFileError
 
-COPIES = dict(type='CopyPastePainter', size=24, min_side=24)
+COPIES = dict(type='CopyPastePainter', min_side=24)
 
 
 @pytest.fixture(scope='module')
@@ -36,9 +36,7 @@ def make(labelled, cache_dir, count=40, workers=0, max_tries=10, **recipe):
 
 def peers(labelled, count, seed=3, **layout):
     """The images as the synthesizer makes them."""
-    painter = CopyPastePainter(
-        CLASSES, DefectExamples(labelled), 24, min_side=24
-    )
+    painter = CopyPastePainter(CLASSES, DefectExamples(labelled), min_side=24)
     layout = DefectLayout(labelled, **layout)
     return Synthesizer(layout, painter, seed)(range(count))
 

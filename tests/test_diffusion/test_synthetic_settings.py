@@ -55,6 +55,21 @@ def test_file__its_content_counts_not_its_name(tmp_path):
     assert first == same != other
 
 
+def test_config__its_bases_count_and_its_data_root_does_not(tmp_path):
+    base, leaf = tmp_path / 'base.py', tmp_path / 'leaf.py'
+    text = (
+        'model = dict(a={})\ntest_dataloader = dict(dataset=dict(pipeline=[]))'
+    )
+    leaf.write_text("_base_ = './base.py'\ndata_root = 'here'\n")
+
+    def named(value, root):
+        base.write_text(text.format(value))
+        leaf.write_text(f"_base_ = './base.py'\ndata_root = '{root}'\n")
+        return with_digests(dict(config=str(leaf)))['config']
+
+    assert named(1, 'here') == named(1, 'there') != named(2, 'here')
+
+
 def test_with_digests__every_path_however_deep(folder):
     settings = dict(
         painter=dict(type='P', model=str(folder), words=('x', 3)),
@@ -97,13 +112,16 @@ def rename(labelled):
     labelled.metainfo['classes'] = ['spot', 'line']
 
 
-def lengthen(labelled):
-    with open(labelled.infos[0]['img_path'], 'ab') as file:
-        file.write(b'\0')
+def repaint(labelled):
+    """Other pixels in a file as large as before, as of a bitmap."""
+    with open(labelled.infos[0]['img_path'], 'r+b') as file:
+        byte = file.read()[-1]
+        file.seek(-1, 2)
+        file.write(bytes([byte ^ 1]))
 
 
 @pytest.mark.parametrize(
-    'edit', [relabel, move, ignore, leave_out, rename, lengthen]
+    'edit', [relabel, move, ignore, leave_out, rename, repaint]
 )
 def test_labels_digest__of_all_that_counts(tmp_path, edit):
     labelled = write_steel(tmp_path)

@@ -46,13 +46,16 @@ def test_boxes__in_parts_of_the_window():
 
 
 def test_feather__is_0_outside_and_1_inside():
-    alpha = feathered((10, 20, 50, 60), (80, 100))  # 6 px of feather
+    alpha = feathered((10, 20, 50, 60), (80, 100))  # 3 px of feather
     assert alpha[:20].max() == alpha[60:].max() == 0
     assert alpha[:, :10].max() == alpha[:, 50:].max() == 0
-    assert (alpha[26:54, 16:44] == 1).all()
-    assert alpha[40, 10:16] == pytest.approx(
-        np.array([0.5, 1.5, 2.5, 3.5, 4.5, 5.5]) / 6
+    assert (alpha[23:57, 13:47] == 1).all()
+    assert alpha[40, 10:13] == pytest.approx(np.array([0.5, 1.5, 2.5]) / 3)
+    # 15% of 12 px, and 1 px of a hairline
+    assert feathered((10, 20, 22, 60), (80, 100))[40, 10:12] == pytest.approx(
+        np.array([0.5, 1.5]) / 1.8
     )
+    assert feathered((10, 20, 13, 60), (80, 100))[40, 10] == 0.5
 
 
 def test_paste__changes_nothing_outside_of_the_boxes(image):

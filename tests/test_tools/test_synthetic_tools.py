@@ -23,7 +23,7 @@ def config(tmp_path):
         augment = dict(
             type='DiffusionAugment',
             dataset=dict(coco_steel(tmp_path / 'steel'), pipeline=[]),
-            painter=dict(type='CopyPastePainter', size=32, min_side=32),
+            painter=dict(type='CopyPastePainter', min_side=32),
             ratio=2.0,
             cache_dir=str(tmp_path / 'cache'),
             num_workers=0,

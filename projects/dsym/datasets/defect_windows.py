@@ -98,8 +98,9 @@ class DefectWindowDataset(Dataset):
         Returns:
             dict[str, Tensor]: ``inputs`` ``(C, S, S)`` from -1 to 1;
             ``labels`` ``(n,)`` and ``boxes`` ``(n, 4)``, corners from 0 to 1,
-            of the defects in it, the chosen one first; or the label ``C + 1``
-            and a box without a defect, alone.
+            of the chosen defect and of each other one in it by chance: what
+            is left out is to be seen beside it; or the label ``C + 1`` and a
+            box without a defect, alone.
         """
         rng = np.random.default_rng(np.random.randint(2**31))
         i, j, _ = self.places[index]
@@ -133,6 +134,8 @@ class DefectWindowDataset(Dataset):
         seen = (sides.prod(1) >= SEEN * areas) & (sides >= MIN_SHARE).all(1)
         seen[0] = True
         if empty is None:
+            # half of the others stay in the surroundings, as when painting
+            seen[1:] &= rng.random(len(seen) - 1) < 0.5
             seen[1 + j] = False  # it is the first
         inside, labels = inside[seen], labels[seen]
         pixels, inside = flipped(window.image, inside, rng)

@@ -74,6 +74,11 @@ class DiffusionAugment(ConcatDataset):
                 )
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
+        if not isinstance(dataset, BaseDataset):
+            raise InputError(
+                f'DiffusionAugment: dataset={type(dataset).__name__}(...) is '
+                'a wrapper: wrap each of its data sets, or give one of them'
+            )
         dataset.full_init()
         self.ratio = ratio
         self.recipe = Recipe(painter, layout or {}, gate, seed)

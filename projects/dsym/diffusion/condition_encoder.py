@@ -6,6 +6,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+LAST_OCTAVE = 6  # of the positional encoding
+
 
 def box_masks(boxes: Tensor, size: int) -> Tensor:
     """Draw boxes, with soft edges where they cut a pixel.
@@ -38,11 +40,15 @@ def sinusoids(values: Tensor, dims: int) -> Tensor:
         dims (int): Of all together, a multiple of ``2 K``.
 
     Returns:
-        Tensor: ``(..., dims)``: sine and cosine of ``dims / 2 K`` octaves,
-        from half a period over the whole range on.
+        Tensor: ``(..., dims)``: sine and cosine of ``dims / 2 K`` frequencies,
+        from half a period over the whole range on, an octave apart, or closer
+        so that the last has 32 periods: a window has a few hundred px.
     """
     count = dims // (2 * values.shape[-1])
-    octaves = math.pi * 2.0 ** torch.arange(count, device=values.device)
+    last = min(count - 1, LAST_OCTAVE)
+    octaves = math.pi * 2.0 ** torch.linspace(
+        0, last, count, device=values.device
+    )
     angles = values[..., None] * octaves
     return torch.cat([angles.sin(), angles.cos()], -1).flatten(-2)
 

@@ -190,12 +190,16 @@ class ConditionalDiffusion(BaseModel):
             mask (Tensor): ``(B, 1, S, S)``, 1 in the boxes.
 
         Returns:
-            Tensor: ``(B, C, 1, 1)``: the mean of the surroundings; 0 without
-            any, and without ``contrast``.
+            Tensor: ``(B, C, 1, 1)``: the mean of the surroundings, of the
+            whole window where there are none; 0 without ``contrast``.
         """
-        seen = 1 - mask if self.contrast else torch.zeros_like(mask)
+        if not self.contrast:
+            return torch.zeros_like(windows[..., :1, :1])
+        seen = 1 - mask
+        area = seen.sum((2, 3), keepdim=True)
         total = (windows * seen).sum((2, 3), keepdim=True)
-        return total / seen.sum((2, 3), keepdim=True).clamp(min=1)
+        whole = windows.mean((2, 3), keepdim=True)
+        return torch.where(area >= 1, total / area.clamp(min=1), whole)
 
     def weights(self, steps: Tensor) -> Tensor:
         """Min-SNR weights ``(B,)`` of steps, or ones.

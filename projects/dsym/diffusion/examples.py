@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset
 from ..errors import InputError
 from .windows import real_instances
 
-NEAREST = 8  # examples of about a box's shape that one is drawn from
+NEAREST = 8  # examples of about a box's size that one is drawn from
 RING = 0.15  # of a box's sides: around it, where brightness is compared
 
 
@@ -61,12 +61,18 @@ class DefectExamples:
         return self.images[key]
 
     def put_into(
-        self, window: np.ndarray, box: np.ndarray, label: int, seed: int
+        self,
+        window: np.ndarray,
+        box: np.ndarray,
+        label: int,
+        seed: int,
+        scale: float = 1.0,
     ) -> np.ndarray:
         """Put a defect of a class into a box of a window.
 
-        One of about the box's shape is drawn, flipped, resized to the box and
-        made as much brighter or darker as the surroundings are.
+        One of about the box's size is drawn, so that its texture stays as fine
+        as it is; flipped, resized to the box and made as much brighter or
+        darker as the surroundings are.
 
         Args:
             window (np.ndarray): ``(S, S, C)``, uint8.
@@ -74,6 +80,8 @@ class DefectExamples:
             label (int): A class; a negative one takes a part of the window
                 itself instead of a defect.
             seed (int): Of the drawing.
+            scale (float): Px of the image for one of the window. Defaults to
+                1.
 
         Returns:
             np.ndarray: A copy of the window.
@@ -94,7 +102,7 @@ class DefectExamples:
                 part, [(0, x) for x in missing] + [(0, 0)], mode='symmetric'
             )[:height, :width]
         else:
-            example = self.draw(label, width / height, rng)
+            example = self.draw(label, (scale * width, scale * height), rng)
             a, b, c, d = (round(x) for x in example.box)
             image = self.image(example.path, window.shape[2])
             part = image[b : max(d, b + 1), a : max(c, a + 1)]
@@ -116,23 +124,25 @@ class DefectExamples:
         return result
 
     def draw(
-        self, label: int, aspect: float, rng: np.random.Generator
+        self,
+        label: int,
+        sides: Tuple[float, float],
+        rng: np.random.Generator,
     ) -> Example:
-        """Draw a defect of about a shape.
+        """Draw a defect of about a size.
 
         Args:
             label (int): Class.
-            aspect (float): Width over height.
+            sides (tuple[float]): Width and height in px of an image.
             rng (np.random.Generator): Source of randomness.
 
         Returns:
-            Example: The defect.
+            Example: One of those whose sides have to be stretched least.
         """
         mine = self.by_class[label]
-        aspects = np.array(
-            [(x.box[2] - x.box[0]) / (x.box[3] - x.box[1]) for x in mine]
-        )
-        order = np.argsort(np.abs(np.log(aspects / aspect)), kind='stable')
+        boxes = np.array([x.box for x in mine], np.float64)
+        stretch = np.log((boxes[:, 2:] - boxes[:, :2]) / sides)
+        order = np.argsort(np.abs(stretch).sum(1), kind='stable')
         return mine[order[rng.integers(min(NEAREST, len(mine)))]]
 
 

@@ -7,6 +7,7 @@ import torch
 from mmdet.apis import init_detector
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..errors import InputError, MissingFileError
@@ -16,10 +17,11 @@ from .examples import read_image
 from .windows import real_instances
 
 SIDE = 32  # px of what crops are compared at
+SAME = 0.3  # IoU from which on a detection is of a box
 
 
 class DetectorJudge:
-    """A detector's opinion of boxes.
+    """A detector that is asked about images.
 
     Args:
         config (str): Config of the detector.
@@ -62,23 +64,15 @@ class DetectorJudge:
         self.pipeline = Compose(options.test_dataloader.dataset.pipeline)
 
     @torch.no_grad()
-    def __call__(
-        self,
-        paths: Sequence[str],
-        boxes: Sequence[np.ndarray],
-        labels: Sequence[np.ndarray],
-    ) -> List[np.ndarray]:
-        """Find boxes in images.
+    def __call__(self, paths: Sequence[str]) -> List[InstanceData]:
+        """Detect.
 
         Args:
             paths (Sequence[str]): Image files.
-            boxes (Sequence[np.ndarray]): Of each ``(N, 4)``, corners in px.
-            labels (Sequence[np.ndarray]): Of each ``(N,)``.
 
         Returns:
-            list[np.ndarray]: Of each ``(N, 2)``: IoU and score of the
-            detection of the box's class with the highest product of both;
-            zeros if there is none.
+            list[InstanceData]: Of each ``bboxes``, ``scores``, ``labels``, of
+            NumPy.
         """
         data = [
             self.pipeline(dict(img_path=str(x), img_id=i))
@@ -90,10 +84,7 @@ class DetectorJudge:
                 data_samples=[x['data_samples'] for x in data],
             )
         )
-        return [
-            best_match(x.pred_instances.cpu().numpy(), mine, classes)
-            for x, mine, classes in zip(results, boxes, labels)
-        ]
+        return [x.pred_instances.cpu().numpy() for x in results]
 
 
 def best_match(found, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -105,7 +96,8 @@ def best_match(found, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         labels (np.ndarray): ``(N,)``.
 
     Returns:
-        np.ndarray: ``(N, 2)``.
+        np.ndarray: ``(N, 2)``, of the detection of the box's class with the
+        highest product of both; zeros if there is none.
     """
     best = np.zeros((len(boxes), 2), np.float32)
     if not len(found.bboxes):
@@ -117,6 +109,33 @@ def best_match(found, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     best[:, 0] = ious[rows, place]
     best[:, 1] = found.scores[place] * (best[:, 0] > 0)
     return best
+
+
+def remains(
+    found: InstanceData,
+    erased: np.ndarray,
+    boxes: np.ndarray,
+    min_score: float,
+) -> bool:
+    """Whether a detector still finds a defect where one was painted out.
+
+    Args:
+        found (InstanceData): ``bboxes`` and ``scores``, of NumPy.
+        erased (np.ndarray): ``(M, 4)``, what was painted out.
+        boxes (np.ndarray): ``(N, 4)``, what was painted after.
+        min_score (float): Of a detection that counts.
+
+    Returns:
+        bool: True if one has an IoU of :data:`SAME` with an erased box, and
+        with no painted one.
+    """
+    sure = found.bboxes[found.scores >= min_score].astype(np.float32)
+    if not len(sure) or not len(erased):
+        return False
+    there = (box_iou(erased.astype(np.float32), sure) >= SAME).any(0)
+    if len(boxes):
+        there &= (box_iou(boxes.astype(np.float32), sure) < SAME).all(0)
+    return bool(there.any())
 
 
 class CopyJudge:

@@ -4,11 +4,11 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
-from .windows import FEATHER, real_instances
+from .windows import MAX_FEATHER, feather_width, real_instances
 
 BACKGROUNDS = ('clean', 'keep')
 TRIES = 30  # to find a place for a box
-IMAGES = 1000  # to find one with room for a box
+IMAGES = 200  # of a class, to find one with room for a box
 MIN_SIDE = 4.0  # px of a drawn box
 
 
@@ -120,30 +120,37 @@ class DefectLayout:
         Raises:
             InputError: If there is no room for one.
         """
-        for _ in range(IMAGES):
-            label = int(rng.choice(len(self.shares), p=self.shares))
-            images = self.images[label]
-            path, shape, truth, *more = images[rng.integers(len(images))]
-            # as many of the class as one of its images shows
-            *_, labels, ignored = images[rng.integers(len(images))]
-            shown = (labels == label) & ~ignored
-            wanted = min(int(shown.sum()), self.max_boxes)
-            keep = self.background == 'keep'
-            taken = [*truth] if keep else []
-            boxes = []
-            for _ in range(wanted):
-                box = self.place(label, shape, taken, rng)
-                if box is not None:
-                    taken.append(box)
-                    boxes.append(box)
-            if boxes:
-                break
-        else:
-            raise InputError(
-                f'layout: there is no room for a box: background='
-                f'{self.background!r}, max_boxes={self.max_boxes}: give '
-                "'clean', and 1 box or more"
-            )
+        shares = self.shares.copy()
+        while shares.any():
+            label = int(rng.choice(len(shares), p=shares / shares.sum()))
+            for _ in range(IMAGES):
+                plan = self._draw_of(label, rng)
+                if plan is not None:
+                    return plan
+            shares[label] = 0  # no image of it has room
+        raise InputError(
+            f'layout: there is no room for a box: background='
+            f"{self.background!r}, max_boxes={self.max_boxes}: give 'clean', "
+            'and 1 box or more'
+        )
+
+    def _draw_of(self, label: int, rng: np.random.Generator) -> Optional[Plan]:
+        """Draw an image of a class; None if it has no room for a box."""
+        images = self.images[label]
+        path, shape, truth, *more = images[rng.integers(len(images))]
+        # as many of the class as one of its images shows
+        *_, labels, ignored = images[rng.integers(len(images))]
+        shown = (labels == label) & ~ignored
+        keep = self.background == 'keep'
+        taken = [*truth] if keep else []
+        boxes = []
+        for _ in range(min(int(shown.sum()), self.max_boxes)):
+            box = self.place(label, shape, taken, rng)
+            if box is not None:
+                taken.append(box)
+                boxes.append(box)
+        if not boxes:
+            return None
         return Plan(
             path,
             shape,
@@ -192,7 +199,8 @@ class DefectLayout:
 def grown(boxes: np.ndarray) -> np.ndarray:
     """Make boxes larger by what the feathered edge of a paste leaves over."""
     sides = boxes[:, 2:] - boxes[:, :2]
-    margin = np.maximum(FEATHER * sides.min(1, keepdims=True), 1)
+    margin = np.array([[feather_width(x)] for x in sides.min(1)], np.float32)
+    margin = margin.reshape(-1, 1)
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
 
 
@@ -213,7 +221,7 @@ def in_windows(boxes: np.ndarray, side: int) -> np.ndarray:
         for low, high in ((x1, x2), (y1, y2)):
             count = int(np.ceil((high - low) / side))
             edges = np.linspace(low, high, count + 1)
-            margin = FEATHER * side if count > 1 else 0
+            margin = MAX_FEATHER if count > 1 else 0
             spans.append(
                 [(a - margin, b + margin) for a, b in zip(edges, edges[1:])]
             )

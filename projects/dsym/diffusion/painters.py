@@ -28,26 +28,29 @@ class Job(NamedTuple):
         box (np.ndarray): ``(4,)``, corners from 0 to 1.
         label (int): A class, or :data:`CLEAN`.
         seed (int): Of everything that is drawn for it.
+        scale (float): Px of the image for one of the window. Defaults to 1.
     """
 
     window: np.ndarray
     box: np.ndarray
     label: int
     seed: int
+    scale: float = 1.0
 
 
 class Painter(Protocol):
     """What paints boxes.
 
     Attributes:
-        size (int): Side of its windows in px.
+        size (int, optional): Side of its windows in px; None takes them as
+            large as they are in the image.
         channels (int): 1 for grey windows, 3 for RGB.
         context (tuple[float]): Range of a window's side for one of the box's
             longer side.
         min_side (int): Least side of a window in px of the image.
     """
 
-    size: int
+    size: Optional[int]
     channels: int
     context: Tuple[float, float]
     min_side: int
@@ -196,13 +199,12 @@ class CopyPastePainter:
     """Put real defects of the class into the boxes, as they are.
 
     The yardstick of :class:`DiffusionPainter`: the same places and feathered
-    edges, no model. Boxes to be painted without a defect get a part of the
-    window that is beside them.
+    edges, no model, at the image's own resolution. Boxes to be painted without
+    a defect get a part of the window that is beside them.
 
     Args:
         classes (Sequence[str]): Of the data set.
         examples (DefectExamples): Defects.
-        size (int): Side of a window in px. Defaults to 128.
         channels (int): 1 for grey windows, 3 for RGB. Defaults to 1.
         context (tuple[float]): As :class:`Painter`. Defaults to (1.2, 2.5).
         min_side (int): As :class:`Painter`. Defaults to 96.
@@ -212,13 +214,12 @@ class CopyPastePainter:
         self,
         classes: Sequence[str],
         examples: DefectExamples,
-        size: int = 128,
         channels: int = 1,
         context: Tuple[float, float] = (1.2, 2.5),
         min_side: int = 96,
     ) -> None:
         self.examples = examples
-        self.size = size
+        self.size = None
         self.channels = channels
         self.context = tuple(context)
         self.min_side = min_side

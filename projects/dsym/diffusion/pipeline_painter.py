@@ -73,7 +73,10 @@ class PipelinePainter:
                 f'painter.words: {", ".join(sorted(unknown))} is no class: '
                 f'give some of {", ".join(classes)}'
             )
-        named = [words.get(x, x.replace('-', ' ')) for x in classes]
+        named = [
+            words.get(x, x.replace('-', ' ').replace('_', ' '))
+            for x in classes
+        ]
         if isinstance(prompt, str):
             prompt = dict.fromkeys(classes, prompt)
         missing = [x for x in classes if x not in prompt]

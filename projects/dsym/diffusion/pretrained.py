@@ -55,6 +55,8 @@ def save_diffusion(
     unet = unet.half() if half else unet
     unet.load_state_dict(parts['unet.'])
     weights = parts['condition_encoder.']
+    # without it until all is written: a folder with it is whole
+    (folder / SETTINGS).unlink(missing_ok=True)
     unet.save_pretrained(folder / 'unet')
     model.scheduler.save_pretrained(folder / 'scheduler')
     save_file(weights, folder / ENCODER_WEIGHTS)
@@ -67,7 +69,6 @@ def save_diffusion(
         context=list(context),
         min_side=min_side,
     )
-    # last: a folder with it is whole
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + '\n')
 
 

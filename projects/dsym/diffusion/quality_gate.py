@@ -8,9 +8,9 @@ from mmengine.registry import MODELS
 
 from ..clip import load_scorer
 from ..errors import InputError
-from .judges import CopyJudge, DetectorJudge
+from .judges import CopyJudge, DetectorJudge, best_match, remains
 
-REASONS = ('blank', 'copy', 'detector', 'clip')
+REASONS = ('blank', 'copy', 'detector', 'clip', 'remains')
 
 
 class Candidate(NamedTuple):
@@ -22,6 +22,8 @@ class Candidate(NamedTuple):
         background (np.ndarray): ``(H, W, C)``, uint8, without its defects.
         boxes (np.ndarray): ``(N, 4)``, corners in px, of what was painted.
         labels (np.ndarray): ``(N,)``.
+        erased (np.ndarray): ``(M, 4)``, of what was painted out. Defaults to
+            none.
     """
 
     path: str
@@ -29,6 +31,7 @@ class Candidate(NamedTuple):
     background: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
+    erased: np.ndarray = np.zeros((0, 4), np.float32)
 
 
 class Verdict(NamedTuple):
@@ -57,7 +60,9 @@ class QualityGate:
 
     A defect is kept if something was painted, it is no copy of a labelled
     one, a detector finds its class where it is, and CLIP sees its class in
-    it. Detector and CLIP are to be trained on the same labelled images.
+    it. An image in which the detector still finds a defect that was painted
+    out is refused as a whole: it would be without a label. Detector and CLIP
+    are to be trained on the same labelled images.
 
     Args:
         classes (Sequence[str]): Of the data set.
@@ -73,6 +78,8 @@ class QualityGate:
         min_iou (float): Of the detector's box. Defaults to 0.5.
         min_score (float): Of the detector's box. Defaults to 0.2.
         min_clip (float): CLIP's score of the class. Defaults to 0.2.
+        min_remains (float): Score of a detection that is a defect left over.
+            Defaults to 0.3.
         device (str): Defaults to the CPU.
     """
 
@@ -87,6 +94,7 @@ class QualityGate:
         min_iou: float = 0.5,
         min_score: float = 0.2,
         min_clip: float = 0.2,
+        min_remains: float = 0.3,
         device: str = 'cpu',
     ) -> None:
         self.min_change = min_change
@@ -94,6 +102,7 @@ class QualityGate:
         self.min_iou = min_iou
         self.min_score = min_score
         self.min_clip = min_clip
+        self.min_remains = min_remains
         self.copies = CopyJudge(dataset)
         self.detector = self.scorer = None
         if detector is not None:
@@ -128,12 +137,22 @@ class QualityGate:
         counts = [len(x) for x in boxes]
         detected = [np.full((n, 2), -1.0) for n in counts]
         graded = [np.full(n, -1.0) for n in counts]
+        left = [False] * len(candidates)
         if self.detector is not None:
-            detected = self.detector(paths, boxes, labels)
+            found = self.detector(paths)
+            detected = [
+                best_match(x, *mine) for x, *mine in zip(found, boxes, labels)
+            ]
+            left = [
+                remains(x, mine.erased, mine.boxes, self.min_remains)
+                for x, mine in zip(found, candidates)
+            ]
         if self.scorer is not None:
             graded = self._grade(candidates)
         verdicts = []
-        for x, found, grades in zip(candidates, detected, graded):
+        for x, matches, grades, refused in zip(
+            candidates, detected, graded, left
+        ):
             alike = self.copies(x.image, x.boxes, x.labels)
             rows = []
             for i, box in enumerate(x.boxes):
@@ -141,8 +160,9 @@ class QualityGate:
                     self._verdict(
                         change(x.image, x.background, box),
                         float(alike[i]),
-                        *map(float, found[i]),
+                        *map(float, matches[i]),
                         float(grades[i]),
+                        refused,
                     )
                 )
             verdicts.append(rows)
@@ -155,6 +175,7 @@ class QualityGate:
         iou: float,
         score: float,
         clip: float,
+        refused: bool,
     ) -> Verdict:
         reason = ''
         if changed < self.min_change:
@@ -167,6 +188,8 @@ class QualityGate:
             reason = 'detector'
         elif self.scorer is not None and clip < self.min_clip:
             reason = 'clip'
+        elif refused:
+            reason = 'remains'
         return Verdict(reason, changed, correlation, iou, score, clip)
 
     def _grade(self, candidates: Sequence[Candidate]) -> List[np.ndarray]:

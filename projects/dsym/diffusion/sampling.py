@@ -37,8 +37,14 @@ def ddim_paint(
     """
     from diffusers import DDIMScheduler
 
+    # trailing: from the noisiest step, where v still tells the mean of x_0
+    # (arXiv:2305.08891); noise would have to be divided by almost 0 there
+    velocity = scheduler.config.prediction_type == 'v_prediction'
     ddim = DDIMScheduler.from_config(
-        scheduler.config, clip_sample=True, clip_sample_range=bound
+        scheduler.config,
+        clip_sample=True,
+        clip_sample_range=bound,
+        timestep_spacing='trailing' if velocity else 'leading',
     )
     ddim.set_timesteps(num_steps, device=noise.device)
     steps, x = ddim.timesteps, noise

@@ -114,6 +114,7 @@ class Synthesizer:
                     window.to_window(boxes[i][turn]),
                     int(labels[i][turn]),
                     int(rngs[i].integers(2**31)),
+                    window.side / len(window.image),
                 )
                 for i, window in zip(mine, windows)
             ]
@@ -133,7 +134,7 @@ class Synthesizer:
         place = place_window(
             box, image.shape[:2], context, rng, painter.min_side
         )
-        return cut_window(image, *place, painter.size)
+        return cut_window(image, *place, painter.size or place[-1])
 
 
 def paste_all(

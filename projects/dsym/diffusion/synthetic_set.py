@@ -123,7 +123,12 @@ class Workshop:
             write_image(path, image)
             candidates.append(
                 Candidate(
-                    str(path), image, x.background, x.plan.boxes, x.plan.labels
+                    str(path),
+                    image,
+                    x.background,
+                    x.plan.boxes,
+                    x.plan.labels,
+                    x.plan.erased,
                 )
             )
         verdicts = [[] for _ in made]

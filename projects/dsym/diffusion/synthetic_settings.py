@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Sequence, Union
 
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
 from ..weights import resolve_weights
 
-VERSION = 1  # of what is painted from the same settings
+VERSION = 2  # of what is painted from the same settings
 # keys of settings that may name a file or a folder
 PATHS = ('model', 'checkpoint', 'config', 'clip', 'pretrained')
 
@@ -60,7 +61,7 @@ def labels_digest(labelled: LabelledSet) -> str:
             for x in info['instances']
         ]
         path = info['img_path']
-        content.append([os.path.basename(path), os.path.getsize(path), boxes])
+        content.append([os.path.basename(path), file_digest(path), boxes])
     return digest(content)
 
 
@@ -89,7 +90,26 @@ def path_digest(value: Any) -> Any:
     if not isinstance(value, (str, Path)):
         return with_digests(value)
     path = resolve_weights(value)
-    return file_digest(path) if os.path.exists(path) else value
+    if not os.path.exists(path):
+        return value
+    if os.path.isfile(path) and str(path).endswith('.py'):
+        return config_digest(path)
+    return file_digest(path)
+
+
+def config_digest(path: Union[str, Path]) -> str:
+    """Name what a detector's config says about detecting, of its bases too.
+
+    Args:
+        path (str or Path): The config.
+
+    Returns:
+        str: 16 hexadecimal digits of its model and the pipeline of its tests.
+    """
+    config = Config.fromfile(path).to_dict()
+    tests = config.get('test_dataloader') or {}
+    pipeline = tests.get('dataset', {}).get('pipeline')
+    return digest([config.get('model'), pipeline])
 
 
 def file_digest(path: Union[str, Path]) -> str:

@@ -3,7 +3,8 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 
-FEATHER = 0.15  # of a box's shorter side: over which the edge is mixed
+FEATHER = 0.15  # of a box's shorter side: over which the edge is mixed ...
+MAX_FEATHER = 3.0  # ... but not more px: the label is that of the whole box
 
 
 class Window(NamedTuple):
@@ -99,6 +100,11 @@ def real_instances(info: dict) -> list:
     return [x for x in info['instances'] if not x.get('ignore_flag', 0)]
 
 
+def feather_width(shorter: float) -> float:
+    """Over how many px the edge of a box with a shorter side is mixed."""
+    return float(np.clip(FEATHER * shorter, 1.0, MAX_FEATHER))
+
+
 def feathered(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
     """How much of a painting is seen in each pixel of an image.
 
@@ -112,7 +118,7 @@ def feathered(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
         np.ndarray: ``(H, W)``, float32.
     """
     x1, y1, x2, y2 = box
-    width = max(FEATHER * min(x2 - x1, y2 - y1), 1.0)
+    width = feather_width(min(x2 - x1, y2 - y1))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
     inside = np.minimum(np.minimum(x - x1, x2 - x), np.minimum(y - y1, y2 - y))
     return np.clip(inside / width, 0, 1)
