@@ -1,7 +1,7 @@
 r"""Write a detector as ONNX, and time it against PyTorch.
 
     python tools/export_onnx.py CONFIG CHECKPOINT --out model.onnx --size 224
-    python tools/predict.py CONFIG CHECKPOINT INPUT --onnx model.onnx
+    python tools/predict.py INPUT --model CONFIG CHECKPOINT --onnx model.onnx
 
 The file takes ``images`` (B, 3, H, W), float32, BGR from 0 to 255 as the test
 pipeline gives them, and gives ``boxes`` (B, P, 4), xyxy in pixels of these

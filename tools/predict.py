@@ -14,9 +14,9 @@ in drawn/, or a video. Results are written as they come.
 its file has stopped growing, and ends on Ctrl-C. Called again with the same
 OUT_DIR it goes on where it ended.
 
-Images that cannot be decoded are skipped with a warning and counted; the exit
-status is then 1. It is 2 for a mistake in the input, 130 after Ctrl-C without
---watch.
+Images that cannot be decoded are skipped with a warning and counted, as are
+the frames that a video lacks at its end; the exit status is then 1. It is 2
+for a mistake in the input, 130 after Ctrl-C without --watch.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.errors import InputError
 from dsym.inference.model import ModelFiles, resolve_model
 from dsym.inference.predictor import Predictor, build_predictor
-from dsym.inference.sources import Video, open_source
+from dsym.inference.sources import DRAWN, Video, check_apart, open_source
 from dsym.inference.stream import Counts, run
 from dsym.inference.watching import (
     JOURNAL,
@@ -116,7 +116,7 @@ def open_writers(
         file = args.out_dir / f'{source.path.stem}_drawn.mp4'
         writers.append(VideoWriter(file, classes, source.fps))
     elif not args.no_images:
-        writers.append(DrawingWriter(args.out_dir / 'drawn', classes))
+        writers.append(DrawingWriter(args.out_dir / DRAWN, classes))
     return writers
 
 
@@ -128,6 +128,7 @@ def watch(
         raise InputError(f'{args.input[1]}: --watch takes one folder')
     asked = dict(info, score_thr=args.score_thr, format=sorted(args.format))
     folder = Path(args.input[0])
+    check_apart(folder, args.out_dir)
     asked['image_root'] = info['image_root'] = str(folder.absolute())
     with (
         StopRequest() as asked_to_stop,
@@ -150,7 +151,7 @@ def watch(
         counts.interrupted = False
         for name in source.waiting:
             print(f'{name} is still being written: not processed')
-        counts.unreadable = journal.unreadable
+        counts.unreadable = len(journal.unreadable)
     return counts
 
 
@@ -174,6 +175,7 @@ def predict(
             len(source),
             asked_to_stop,
         )
+    counts.unreadable += source.missing
     if source.others:
         print(f'{source.others} files that are no images were left alone')
     return counts

@@ -12,8 +12,10 @@ training:
     --selector type=ClassThresholds     as many of a class as labelled images
     --selector type=MixtureThreshold    where scores of a class fall in two
 
-With --clip an adapted CLIP judges them, with thresholds from the labelled
-images of CONFIG.
+With --clip an adapted CLIP judges them, with thresholds from labelled images.
+These and those of ClassThresholds are what CONFIG trains on; --labeled names
+another config, which an exported detector needs. Called again with the same
+OUT_DIR it replaces what it wrote, but no corrections without --overwrite.
 
 The second reads labels/coco.json or labels/voc, whichever was corrected,
 reports all faults, prints every box that was added, removed, moved or
@@ -30,7 +32,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List
 
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from toolbox_script import describe, is_input_error, stop
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
@@ -48,6 +50,11 @@ from dsym.inference.corrections import (
     read_written,
     review_to_coco,
 )
+from dsym.inference.earlier_labels import (
+    SUMMARY,
+    check_unchanged,
+    remove_labels,
+)
 from dsym.inference.model import read_config, resolve_model
 from dsym.inference.predictor import build_predictor
 from dsym.inference.pseudo_labels import (
@@ -55,7 +62,9 @@ from dsym.inference.pseudo_labels import (
     Spool,
     build_clip_filter,
     build_selector,
+    labeled_images,
     marks,
+    needs_labeled,
 )
 from dsym.inference.sources import ImageFolder
 from dsym.inference.stream import Counts, run
@@ -83,7 +92,15 @@ def parse_args() -> argparse.Namespace:
         '--selector', nargs='+', action=DictAction, metavar='KEY=VALUE'
     )
     writing.add_argument('--clip', metavar='FOLDER')
+    writing.add_argument(
+        '--labeled',
+        metavar='CONFIG',
+        help='of a training on the labelled images',
+    )
     writing.add_argument('--batch-size', type=int)
+    writing.add_argument(
+        '--overwrite', action='store_true', help='also what was corrected'
+    )
     reading = parser.add_argument_group('to read')
     reading.add_argument('--read', type=Path, metavar='DIR')
     reading.add_argument('--out', type=Path, metavar='FILE')
@@ -93,7 +110,7 @@ def parse_args() -> argparse.Namespace:
     )
     args = parser.parse_args()
     names = 'config', 'checkpoint', 'folder', 'out_dir'
-    more = 'formats', 'selector', 'clip', 'batch_size'
+    more = 'formats', 'selector', 'clip', 'labeled', 'batch_size', 'overwrite'
     if args.read is None:
         needed, foreign = names, ('out', 'format', 'images')
     else:
@@ -112,11 +129,19 @@ def parse_args() -> argparse.Namespace:
 
 def write(args: argparse.Namespace) -> int:
     """Detect, select, write; exit status 1 if images could not be read."""
+    if not args.overwrite:
+        check_unchanged(args.out_dir)
     files = resolve_model(args.config, args.checkpoint)
     config = read_config(files)
     predictor = build_predictor(
         files, PSEUDO_CFG['score_thr'], test_cfg=PSEUDO_CFG
     )
+    settings = args.selector or SELECTOR
+    why, labeled = needs_labeled(settings, args.clip), None
+    if args.labeled:
+        config = Config.fromfile(args.labeled)
+    if why:
+        labeled = labeled_images(config, why, predictor.classes)
     source = ImageFolder(args.folder, args.out_dir.resolve())
     with TemporaryDirectory() as temporary, StopRequest() as asked:
         spool = Spool(Path(temporary) / 'detections.jsonl')
@@ -124,24 +149,23 @@ def write(args: argparse.Namespace) -> int:
         counts = run(predictor, source, [spool], size, len(source), asked)
         if counts.interrupted:
             return 130
-        selection = select(args, config, predictor.classes, spool)
-        summary = write_labels(args, selection, counts, source, files)
+        classes = predictor.classes
+        selector = build_selector(settings, spool, labeled, len(classes))
+        judge = (
+            build_clip_filter(args.clip, labeled, classes)
+            if args.clip
+            else None
+        )
+        selection = Selection(spool, selector, classes, judge)
+        remove_labels(args.out_dir)
+        try:
+            summary = write_labels(args, selection, counts, source, files)
+        except BaseException:
+            remove_labels(args.out_dir)  # half of them
+            raise
     print(json.dumps(summary, indent=2))
     print(args.out_dir)
     return 1 if counts.unreadable else 0
-
-
-def select(
-    args: argparse.Namespace, config: Any, classes: List[str], spool: Spool
-) -> Selection:
-    """Set up the choice of labels."""
-    selector = build_selector(
-        args.selector or SELECTOR, spool, config, len(classes)
-    )
-    judge = (
-        build_clip_filter(args.clip, config, classes) if args.clip else None
-    )
-    return Selection(spool, selector, classes, judge)
 
 
 def write_labels(
@@ -170,9 +194,7 @@ def write_labels(
     summary = selection.summary()
     summary['images']['unreadable'] = counts.unreadable
     summary['info'] = info
-    (args.out_dir / 'summary.json').write_text(
-        json.dumps(summary, indent=2) + '\n'
-    )
+    (args.out_dir / SUMMARY).write_text(json.dumps(summary, indent=2) + '\n')
     return summary
 
 

@@ -1,12 +1,21 @@
 """FeatureCache: what is encoded, when, and what survives."""
 
+import errno
 import os
+import sqlite3
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import torch
 
-from dsym.clip.cache import FeatureCache, default_cache_dir
+import dsym.clip.cache
+from dsym.clip.cache import (
+    FeatureCache,
+    UnreadableImageError,
+    default_cache_dir,
+)
 from dsym.errors import InputError
 
 
@@ -23,6 +32,9 @@ class Encode:
         contents = [Path(x).read_bytes() for x in paths]
         if self.fail in self.calls[-1]:
             raise KeyboardInterrupt
+        for path, content in zip(paths, contents):
+            if content == b'no image':
+                raise UnreadableImageError(path, 'as an image')
         rows = [[len(x), x[0]] for x in contents]
         features = torch.tensor(rows).float()[..., None]
         bad = [x == b'bad' for x in contents]
@@ -200,6 +212,99 @@ def test_missing_image__is_named(tmp_path, files):
     gone = str(tmp_path / 'gone.png')
     with pytest.raises(InputError, match=r'gone\.png cannot be read .*take'):
         cache_in(tmp_path, Encode()).warm([*files, gone])
+
+
+def test_unreadable_images__are_skipped_and_counted(tmp_path, files, warnings):
+    broken = str(tmp_path / 'data' / 'broken.png')
+    Path(broken).write_bytes(b'no image')
+    gone = str(tmp_path / 'gone.png')
+    paths = [gone, *files[:1], broken, *files[1:]]
+    encode = Encode()
+    cache = cache_in(tmp_path, encode)
+    assert cache.warm(paths, skip=True) == 5
+    (line,) = warnings()
+    assert '2 images cannot be read' in line
+    assert gone in line and broken in line
+    tried = encode.names
+    assert torch.equal(cache(files), EXPECTED) and encode.names == tried
+    for path in (gone, broken):
+        with pytest.raises(UnreadableImageError, match=Path(path).name):
+            cache([path])
+
+
+def test_nothing_but_an_unreadable_image__makes_nothing(tmp_path, warnings):
+    path = tmp_path / 'broken.png'
+    path.write_bytes(b'no image')
+    assert cache_in(tmp_path, Encode()).warm([str(path)], skip=True) == 0
+    assert len(warnings()) == 1 and not shards(tmp_path)
+
+
+def test_open_shards__are_few(tmp_path, files, monkeypatch, warnings):
+    monkeypatch.setattr(dsym.clip.cache, 'MAPS', 2)
+    cache_in(tmp_path, Encode(), shard_size=1).warm(files)
+    encode = Encode()
+    cache = cache_in(tmp_path, encode, shard_size=1)
+    assert cache.warm(files[:1]) == 0  # opens index and a shard
+    before = psutil.Process().num_fds()
+    held = [cache(files), cache(files[::-1])]
+    assert psutil.Process().num_fds() <= before + 1
+    assert torch.equal(held[0], EXPECTED)
+    assert torch.equal(held[1], EXPECTED.flip(0))
+    assert len(shards(tmp_path)) == 5 and not encode.calls + warnings()
+
+
+def test_too_many_open_files__damage_no_shard(
+    tmp_path, files, monkeypatch, warnings
+):
+    cache_in(tmp_path, Encode()).warm(files)
+    encode = Encode()
+    cache = cache_in(tmp_path, encode)
+
+    def load(*args, **kwargs):
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, 'load', load)
+        with pytest.raises(OSError, match='Too many open files'):
+            cache(files)
+    assert torch.equal(cache(files), EXPECTED)
+    assert not encode.calls + warnings()
+
+
+def test_shard_that_vanishes_while_it_is_closed__is_made_anew(
+    tmp_path, files, monkeypatch, warnings
+):
+    monkeypatch.setattr(dsym.clip.cache, 'MAPS', 1)
+    encode = Encode()
+    cache = cache_in(tmp_path, encode, shard_size=1)
+    cache(files[:2])  # the second one's map is left
+    for shard in shards(tmp_path):
+        if np.load(shard).flatten()[0] == 1:
+            shard.unlink()
+    assert torch.equal(cache(files[:2]), EXPECTED[:2])
+    assert encode.names == ['1.png', '2.png', '1.png']
+    assert len(warnings()) == 1
+
+
+def test_hashing__lets_others_write(tmp_path, files, monkeypatch):
+    cache = cache_in(tmp_path, Encode())
+    cache.warm(files[:1])
+    index = tmp_path / 'cache' / 'key' / 'index.sqlite'
+    read, seen = Path.read_bytes, []
+
+    def read_bytes(path):
+        if path.suffix == '.png':
+            other = sqlite3.connect(index, timeout=0)
+            other.execute('BEGIN IMMEDIATE')  # fails while another writes
+            other.close()
+            seen.append(path.name)
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'read_bytes', read_bytes)
+        assert cache.warm(files) == 4
+    # then Encode reads them
+    assert seen == [f'{i}.png' for i in range(2, 6)] * 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from dsym.clip import Prompts, RegionSampler, RegionSettings
 from dsym.clip.calibration import (
     KINDS,
+    WRONG_SHARES,
     Calibration,
     calibrate,
     choose,
@@ -19,9 +20,11 @@ from dsym.clip.calibration import (
 )
 from dsym.clip.region_targets import Regions
 from dsym.clip.scorer import CLIPScorer
+from dsym.errors import InputError
 
 CLASSES = ('crazing', 'scratches')
 PRIOR = 0.6
+SHARES = dict(zip(KINDS[1:], WRONG_SHARES))
 
 
 def draw(seed, ties):
@@ -36,15 +39,14 @@ def draw(seed, ties):
     return scores
 
 
-def above(by_kind, tau):
-    """Precision and recall above a threshold, wrong kinds alike."""
+def above(by_kind, tau, shares=SHARES):
+    """Precision and recall above a threshold, wrong kinds by their shares."""
     right = float((by_kind['right'] > tau).double().mean())
-    shares = [
-        float((by_kind[kind] > tau).double().mean())
-        for kind in KINDS[1:]
-        if len(by_kind[kind])
-    ]
-    wrong = sum(shares) / len(shares)
+    shares = {kind: x for kind, x in shares.items() if len(by_kind[kind])}
+    wrong = sum(
+        share * float((by_kind[kind] > tau).double().mean())
+        for kind, share in shares.items()
+    ) / sum(shares.values())
     kept = PRIOR * right + (1 - PRIOR) * wrong
     return (PRIOR * right / kept if kept else 0.0), right
 
@@ -55,7 +57,9 @@ def above(by_kind, tau):
 def test_threshold__lowest_with_the_wanted_precision(seed, ties, precision):
     by_kind = draw(seed, ties)
     tau, found, recall, area = choose(by_kind, precision, PRIOR)
+    by_kind = {kind: x.clamp(min=0) for kind, x in by_kind.items()}
     values = torch.cat([*by_kind.values()]).unique().tolist()
+    assert tau >= 0
     if tau:
         assert (found, recall) == pytest.approx(above(by_kind, tau))
         assert found >= precision
@@ -75,6 +79,43 @@ def test_kind_without_regions__does_not_count():
     by_kind = {**draw(0, False), 'background': torch.zeros(0)}
     tau, found, recall, _ = choose(by_kind, 0.75, PRIOR)
     assert (found, recall) == pytest.approx(above(by_kind, tau))
+
+
+def test_wrong_shares__weigh_the_kinds():
+    by_kind = dict(
+        right=torch.tensor([0.9, 0.9]),
+        misplaced=torch.tensor([0.9, 0.1]),
+        background=torch.tensor([0.3] * 5),
+    )
+    by_kind['other class'] = torch.tensor([0.9] * 4)
+    # above 0.6: all of the right, half of the misplaced, all of other classes;
+    # a kind that never is wrong does not count
+    for shares, threshold, expected in (
+        ((1, 0, 0), 0.5, 0.6 / (0.6 + 0.2)),
+        ((0.5, 0, 0.5), 0.6, 0.6 / (0.6 + 0.1)),
+        ((0.5, 0.25, 0.25), 0.6, 0.6 / (0.6 + 0.1 + 0.1)),
+    ):
+        tau, found, *_ = choose(by_kind, 0.74, PRIOR, shares)
+        assert (tau, found) == pytest.approx((threshold, expected))
+        tenfold = [10 * x for x in shares]
+        assert choose(by_kind, 0.74, PRIOR, tenfold)[1] == pytest.approx(found)
+
+
+@pytest.mark.parametrize('shares', [(0.7, 0.3), (1, -0.1, 0.1), (0, 0, 0)])
+def test_wrong_shares_that_are_none__name_the_kinds(shares):
+    with pytest.raises(InputError, match='misplaced, other class, background'):
+        calibrate(None, [], 0.8, wrong_shares=shares)
+
+
+def test_cosines_below_0__count_as_0():
+    by_kind = {kind: torch.tensor([-0.4, -0.3]) for kind in KINDS}
+    by_kind['right'] = torch.tensor([-0.1, 0.2])
+    # only above 0 is the precision reached
+    assert choose(by_kind, 0.8, PRIOR)[:3] == pytest.approx((0.1, 1.0, 0.5))
+    by_kind['right'] = torch.tensor([-0.1, -0.2])
+    assert choose(by_kind, 0.8, PRIOR)[:3] == (0.0, PRIOR, 1.0)
+    # all may be kept: no threshold at half of a negative score
+    assert choose(by_kind, 0.5, PRIOR)[0] == 0
 
 
 def test_no_threshold_is_good_enough__filters_nothing():
@@ -205,6 +246,22 @@ def test_calibrate__same_regions_counts_and_quantiles(
     lines = [x for x in warnings() if 'hardly tell' in x]
     assert bool(lines) == bool(weak)
     assert all(name in line for line in lines[:1] for name in weak)
+
+
+def test_calibrate__scores_regions_as_if_asked_alone(scorer, labelled):
+    found = calibrate(scorer, labelled[:2], 0.8, PRIOR, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    sampler = RegionSampler(per_box=3)
+    drawn = [sampler(truth, 96, 80, generator) for _, _, truth in labelled[:2]]
+    expected = []
+    for regions, (path, shape, truth) in zip(drawn, labelled):
+        for box, iou in zip(regions.boxes, regions.ious):
+            if iou == 0:
+                (grades,) = scorer.region_scores(
+                    [path], [box[None]], [shape], [truth.bboxes]
+                )
+                expected.append(float(grades[0, 1]))
+    assert found.scores[1]['background'] == pytest.approx(expected, abs=1e-4)
 
 
 def test_report__warns_plainly_and_of_the_right_classes(warnings):

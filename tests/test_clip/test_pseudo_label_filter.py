@@ -116,6 +116,31 @@ def test_relabel__to_the_best_class_that_passes(make):
     assert given.labels.tolist() == [0, 0, 0, 1]
 
 
+def test_negative_scores__count_as_0(make):
+    tau, scores = (-0.2, 0.3, 0.0), torch.full((3, 3), -0.1)
+    given = boxes([0, 1, 2])
+    for action, rows in dict(drop=[0, 2], relabel=[0, 2]).items():
+        judge = make(tau, action=action, decay=1.0)
+        for progress in (0.0, 1.0):  # a threshold below 0 would rise
+            judge.move_thresholds(progress)
+            left = judge.judge(given, scores)
+            assert left.rows.tolist() == rows
+            assert left.labels.tolist() == rows
+    left = make(tau, action='reweight').judge(given, scores)
+    assert left.weights.tolist() == [1, 0, 1]
+
+
+def test_relabel__leaves_classes_without_threshold_alone(make):
+    scores = torch.tensor([[0.0, 0.9, 0.1], [0.0, 0.2, 0.1], [0.1, 0, 0]])
+    judge = make((0.0, 0.5, 0.5), action='relabel')
+    left = judge.judge(boxes([0, 1, 2]), scores)
+    # the first stays; the second's best is its own; the third moves to one
+    # that asks for more than 0
+    assert left.rows.tolist() == [0, 2] and left.labels.tolist() == [0, 0]
+    left = judge.judge(boxes([1]), torch.zeros(1, 3))
+    assert not len(left)
+
+
 def test_rescore__geometric_mean_without_thresholds(make):
     given = boxes([0, 1, 2], [0.9, 0.4, 0.5])
     scores = torch.tensor([[0.4, 1, 1], [1, 0.9, 1], [1, 1, -0.1]])
@@ -154,6 +179,25 @@ def test_batch__judged_by_the_scorers_own_scores(make, scorer, image_paths):
         mine = torch.cat([x[y.labels == i] for x, y in zip(own, given)])
         assert counts['score', i] == pytest.approx(float(mine.sum()), rel=1e-4)
     assert not judge.counts
+
+
+@pytest.mark.parametrize(
+    'action, sure', [('drop', [0, 1, 2]), ('rescore', [0, 2])]
+)
+def test_background__is_sought_where_no_sure_box_is(
+    make, scorer, image_paths, monkeypatch, action, sure
+):
+    asked = []
+
+    def region_scores(paths, boxes, shapes, occupied):
+        asked.extend([*boxes, *occupied])
+        return [torch.ones(len(x), 3) for x in boxes]
+
+    monkeypatch.setattr(scorer, 'region_scores', region_scores)
+    given = boxes([0, 1, 2], [0.9, 0.29, 0.3])
+    make(action=action)(samples(image_paths[:1]), [given])
+    # after the selection all are sure, before it those of 0.3 and more
+    assert torch.equal(asked[0], BOXES) and torch.equal(asked[1], BOXES[sure])
 
 
 def test_image_threshold__refuses_what_is_not_above_it(

@@ -1,6 +1,7 @@
 """CLIPScorer: every score computed by hand with open_clip's own encoders."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,6 +120,25 @@ def test_contrast__against_background_of_the_same_image(
     scorer = make(mode='contrast', prompts=PAPER)
     found = scorer.region_scores(image_paths[:1], [box], SHAPES)[0]
     torch.testing.assert_close(found, expected, **CLOSE)
+
+
+def test_contrast__does_not_depend_on_the_other_boxes(make, image_paths):
+    left = torch.tensor([[0.0, 0, 40, 96]])
+    drawn = torch.cat([left, torch.tensor([[40.0, 0, 80, 96]])])
+    scorer = make(mode='contrast', prompts=PAPER)
+
+    def score(boxes, *occupied):
+        return scorer.region_scores(
+            image_paths[:1], [boxes], SHAPES[:1], *occupied
+        )[0]
+
+    alone = score(left)
+    together = score(drawn, [left])
+    torch.testing.assert_close(together[:1], alone, **CLOSE)
+    # boxes that fill the image leave none of it
+    assert not torch.allclose(score(drawn)[:1], alone, **CLOSE)
+    everywhere = score(drawn, [left[:0]])
+    assert not torch.allclose(everywhere[:1], alone, **CLOSE)
 
 
 def test_expansions__are_averaged(make, image_paths, resnet):
@@ -269,7 +289,7 @@ def test_dense__of_a_vit_is_refused(make, vit):
         make(vit, way='dense')
 
 
-@pytest.mark.parametrize('content', [None, b'no image'])
+@pytest.mark.parametrize('content', [None, b'', b'no image'])
 @pytest.mark.parametrize('way', ['crops', 'dense'])
 def test_unreadable_image__is_named(make, tmp_path, way, content):
     path = tmp_path / 'steel.png'
@@ -282,6 +302,21 @@ def test_unreadable_image__is_named(make, tmp_path, way, content):
     ):
         with pytest.raises(InputError, match=r'steel\.png cannot be read'):
             score()
+
+
+@pytest.mark.parametrize('way', ['crops', 'dense'])
+def test_warm__leaves_out_what_cannot_be_read(
+    make, tmp_path, image_paths, warnings, way
+):
+    broken, gone = (str(tmp_path / x) for x in ('broken.png', 'gone.png'))
+    whole = Path(image_paths[0]).read_bytes()
+    Path(broken).write_bytes(whole[: len(whole) // 20])
+    scorer = make(way=way)
+    assert scorer.warm([broken, image_paths[0], gone, *image_paths[1:]]) == 3
+    (line,) = warnings()
+    assert '2 images cannot be read' in line
+    assert 'broken.png' in line and 'gone.png' in line
+    assert scorer.image_scores(image_paths, SHAPES).shape == (3,)
 
 
 @pytest.mark.parametrize('way', ['crops', 'dense'])

@@ -65,19 +65,24 @@ def test_walk__images_of_all_subfolders(tmp_path):
     assert found == ['a.JPG', 'b.png', 'x/c.bmp', 'x/y/d.tif']
 
 
-def test_list_folder__unchanged_keeps_its_time(tmp_path):
-    folder, file = tmp_path / 'images', tmp_path / 'list.txt'
+def test_list_folder__one_list_for_each_content(tmp_path):
+    folder, cache = tmp_path / 'images', tmp_path / 'cache'
     folder.mkdir()
+    with pytest.raises(DatasetError, match='holds no image'):
+        list_folder(folder, cache)
     (folder / 'a.png').touch()
-    list_folder(folder, file)
-    before = file.stat().st_mtime_ns
-    list_folder(folder, file)
-    assert file.stat().st_mtime_ns == before
+    first = list_folder(folder, cache)
+    before = first.stat().st_mtime_ns
+    assert list_folder(folder, cache) == first
+    assert first.stat().st_mtime_ns == before
     (folder / 'b.png').touch()
-    list_folder(folder, file)
-    assert file.read_text() == f'{folder}/a.png\n{folder}/b.png\n'
-    with pytest.raises(DatasetError, match='does not exist'):
-        list_folder(tmp_path / 'no', file)
+    second = list_folder(folder, cache)
+    assert first.read_text() == f'{folder}/a.png\n'
+    assert second.read_text() == f'{folder}/a.png\n{folder}/b.png\n'
+    assert sorted(cache.iterdir()) == sorted([first, second])
+    for missing in (tmp_path / 'no', ''):
+        with pytest.raises(DatasetError, match='does not exist'):
+            list_folder(missing, cache)
 
 
 def test_memory__flat_from_1_000_to_1_000_000(tmp_path):

@@ -1,11 +1,16 @@
+import pickle
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
 
 from dsym.datasets.issues import DatasetError
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs/dsym'
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -47,6 +52,29 @@ def test_folder__images_in_order_without_instances(folder, tmp_path):
     assert data.get_data_info(0)['instances'] == []
 
 
+def test_folder__relative_also_from_elsewhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = build(tmp_path, data_root='images')
+    monkeypatch.chdir('/')
+    for i, name in enumerate(['a.png', 'b.png', 'sub/c.png']):
+        assert data.get_data_info(i)['img_path'] == str(folder / name)
+    assert int(data[2]['inputs'].float().mean()) == 20
+
+
+def test_second_training__leaves_the_list_of_the_first(folder, tmp_path):
+    first = build(tmp_path, data_root=str(folder))
+    (folder / '0.png').write_bytes((folder / 'sub/c.png').read_bytes())
+    second = build(tmp_path, data_root=str(folder))
+    for data in (first, pickle.loads(pickle.dumps(first))):
+        values = [
+            int(x['inputs'].float().mean())
+            for x in map(data.__getitem__, range(len(data)))
+        ]
+        assert values == [0, 10, 20]
+    assert len(second) == 4
+    assert second.get_data_info(0)['img_path'] == str(folder / '0.png')
+
+
 def test_list__paths_below_the_root(folder, tmp_path):
     (tmp_path / 'list.txt').write_text('sub/c.png\na.png\n')
     data = build(
@@ -79,3 +107,20 @@ def test_no_image_can_be_used(tmp_path):
     (folder / 'a.png').write_bytes(b'no image')
     with pytest.raises(DatasetError, match=r'a\.png and 99 others'):
         build(tmp_path, data_root=str(folder))[0]
+
+
+def test_config__unlabelled_images_are_not_kept():
+    name = 'dsym_yolov9-t_1xb32-60e_neu-det-{}.py'
+    streamed, listed = (
+        [
+            dict(x)
+            for x in Config.fromfile(
+                CONFIGS / name.format(kind)
+            ).train_cfg.unlabeled_dataloader.dataset.pipeline
+        ]
+        for kind in ('streamed', 'semi20')
+    )
+    changed = [i for i, x in enumerate(streamed) if x != listed[i]]
+    assert len(streamed) == len(listed) and len(changed) == 1
+    assert streamed[changed[0]] == dict(type='LoadImageFromFile')
+    assert 'LoadCachedImageFromFile' not in str(streamed)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS
@@ -180,12 +181,19 @@ def test_resume__thresholds_counts_and_losses(unbroken, tmp_path):
 def test_calibration__on_the_labelled_images_alone(unbroken, clip_folder):
     config, runner, *_ = unbroken
     cache = config.custom_hooks[1].cache_dir
-    hook = CLIPFilterHook(str(clip_folder), precision=0.65, cache_dir=cache)
+    hook = CLIPFilterHook(
+        str(clip_folder),
+        precision=0.65,
+        wrong_shares=(1, 0, 0),
+        cache_dir=cache,
+    )
     found = hook.build(runner)  # where phase 2's loader is the current one
     data = DATASETS.build(config.train_dataloader.dataset)
     assert len(data) == len(found.typical) == 6
     scorer = CLIPScorer(found.scorer.clip, PROMPTS, REGIONS, cache_dir=cache)
-    expected = calibrate(scorer, labelled_samples(data), 0.65)
+    expected = calibrate(
+        scorer, labelled_samples(data), 0.65, wrong_shares=(1, 0, 0)
+    )
     assert found.tau.tolist() == pytest.approx(expected.tau)
     assert found.image_tau == pytest.approx(expected.image_tau)
     assert found.typical_tau == pytest.approx(expected.typical_tau)
@@ -273,6 +281,44 @@ def test_bad_input__is_told_before_phase_1(
     with pytest.raises(InputError, match=message) as error:
         hook.before_train(runner)
     assert '\n' not in str(error.value)
+
+
+def test_model_that_cannot_be_loaded__is_told_before_phase_1(
+    unbroken, clip_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    _, runner, *_ = unbroken
+    hook = CLIPFilterHook('hf-hub:steel/tiny', download_dir=str(tmp_path))
+    with pytest.raises(InputError, match='steel/tiny cannot be downloaded'):
+        hook.before_train(runner)
+    # a folder's files are there
+    monkeypatch.setattr(CLIPFilterHook, 'load', None)
+    CLIPFilterHook(str(clip_folder)).before_train(runner)
+
+
+def test_unreadable_unlabelled_image__does_not_stop_phase_2(
+    unbroken, clip_folder, tmp_path, monkeypatch
+):
+    config, runner, *_ = unbroken
+    hook = CLIPFilterHook(
+        str(clip_folder), cache_dir=config.custom_hooks[1].cache_dir
+    )
+    data = runner.train_loop.unlabeled.dataset
+    info = data.get_data_info
+
+    def get_data_info(index):
+        if index:
+            return info(index)
+        return dict(info(index), img_path=str(tmp_path / 'broken.png'))
+
+    (tmp_path / 'broken.png').write_bytes(b'no image')
+    monkeypatch.setattr(data, 'get_data_info', get_data_info)
+    lines = []
+    monkeypatch.setattr('dsym.clip.cache.warn', lines.append)
+    found = hook.build(runner)
+    assert len(found.typical) == 6  # all of the labelled ones
+    (line,) = lines
+    assert '1 images cannot be read' in line and 'broken.png' in line
 
 
 def test_model_without_filter__is_told_which_has_one(tmp_path, clip_folder):

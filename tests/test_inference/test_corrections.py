@@ -33,18 +33,17 @@ LABELS = {
 }
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """What the tool writes."""
-    out = tmp_path / 'labels'
-    info = dict(image_root=str(tmp_path / 'images'))
+def write_labels(folder, labels=LABELS):
+    """Write images and what the tool writes of them; give its folder."""
+    out = folder / 'labels'
+    info = dict(image_root=str(folder / 'images'))
     writers = [
         CocoWriter(out / 'written.json', CLASSES, info),
         CocoWriter(out / 'coco.json', CLASSES, info),
         VocWriter(out / 'voc', CLASSES),
     ]
-    for seed, (name, boxes) in enumerate(LABELS.items()):
-        path = tmp_path / 'images' / name
+    for seed, (name, boxes) in enumerate(labels.items()):
+        path = folder / 'images' / name
         write_image(path, seed=seed)
         frame = Frame(name, decode_image(str(path))[0], path=path)
         for writer in writers:
@@ -52,6 +51,11 @@ def folder(tmp_path):
     for writer in writers:
         writer.close()
     return out
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_labels(tmp_path)
 
 
 def edit_coco(folder, change):

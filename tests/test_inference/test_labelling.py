@@ -6,14 +6,18 @@ import torch
 from mmengine.config import Config
 from test_inference.test_writers import boxes_of
 
+from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.errors import InputError
 from dsym.inference.pseudo_labels import (
     Selection,
     Spool,
     build_selector,
+    labeled_images,
     marks,
+    needs_labeled,
 )
 from dsym.inference.sources import Frame
+from dsym.models.task_modules.class_thresholds import ClassThresholds
 
 PIXELS = np.zeros((30, 40, 3), np.uint8)
 CLASSES = ('a', 'b')
@@ -30,7 +34,7 @@ def spool_of(folder, scores):
 
 
 def kept(spool, settings):
-    selector = build_selector(settings, spool, Config(dict()), 2)
+    selector = build_selector(settings, spool, None, 2)
     selection = Selection(spool, selector, CLASSES)
     images = [f.name for f, boxes in selection if 0 in boxes.labels]
     return images, selection.summary()
@@ -65,9 +69,65 @@ def test_mixture__splits_two_groups(tmp_path):
     assert images == [f'{i}.png' for i in range(20)]
 
 
-def test_no_labelled_images__one_line(tmp_path):
-    with pytest.raises(InputError, match='needs labelled images'):
-        kept(spool_of(tmp_path, [0.2]), dict(type='ClassThresholds'))
+def test_class_thresholds__are_computed_once(tmp_path, monkeypatch):
+    asked = []
+    plain = ClassThresholds.threshold
+
+    def threshold(self, *args):
+        asked.append(args)
+        return plain(self, *args)
+
+    monkeypatch.setattr(ClassThresholds, 'threshold', threshold)
+    scores = np.linspace(0.1, 0.9, 50)
+    spool = spool_of(tmp_path, scores)
+    settings = dict(type='ClassThresholds', boxes_per_image=[0.5, 1.0])
+    images, _ = kept(spool, settings)
+    assert images == [f'{i}.png' for i in range(25, 50)]
+    assert sorted(asked) == [(0, 0.5), (0, 1.0), (1, 0.5), (1, 1.0)]
+
+
+def test_class_thresholds__of_a_smaller_window_follow_the_images(tmp_path):
+    spool = spool_of(tmp_path, [0.9] * 8 + [0.2] * 8)
+    settings = dict(
+        type='ClassThresholds', boxes_per_image=[0.5, 1.0], window=4
+    )
+    images, _ = kept(spool, settings)
+    # 2 of the last 4 are expected: at 8 and 9 these are better ones
+    assert images == [f'{i}.png' for i in range(16) if i not in (8, 9)]
+
+
+def test_labelled_images__what_is_missing_is_said():
+    why = needs_labeled(dict(type='ClassThresholds'), None)
+    with pytest.raises(InputError, match=f'{why} needs labelled .*--labeled'):
+        labeled_images(Config(), why, CLASSES)
+    given = dict(type='ClassThresholds', boxes_per_image=[1, 1])
+    assert needs_labeled(given, None) == ''
+    assert needs_labeled(given, 'folder') == '--clip'
+
+
+def test_labelled_images__without_synthetic_ones(tmp_path, session_cache):
+    real = dict(
+        type='SteelSynthDataset',
+        data_root=str(tmp_path / 'steel'),
+        num_images=3,
+        num_workers=1,
+        serialize_data=False,
+    )
+    # painting would fail
+    augmented = dict(
+        type='DiffusionAugment', dataset=real, painter=dict(type='No')
+    )
+    for dataset, count in (
+        (augmented, 3),
+        (dict(type='RepeatDataset', dataset=augmented, times=2), 6),
+        (dict(type='ConcatDataset', datasets=[augmented, real]), 6),
+    ):
+        config = Config(dict(train_dataloader=dict(dataset=dataset)))
+        found = labeled_images(config, '--clip', NEU_CLASSES)
+        assert len(found) == count
+        assert 'steel' in found.get_data_info(count - 1)['img_path']
+    with pytest.raises(InputError, match=r'have the classes .*--labeled'):
+        labeled_images(config, '--clip', NEU_CLASSES[::-1])
 
 
 def test_unknown_selector__one_line(tmp_path):
@@ -85,7 +145,7 @@ def test_filter__drops_boxes_and_images(tmp_path):
 
     spool = spool_of(tmp_path, [0.6, 0.7, 0.8])
     selector = build_selector(
-        dict(type='TwoThresholds', low=0.5, high=0.75), spool, Config(), 2
+        dict(type='TwoThresholds', low=0.5, high=0.75), spool, None, 2
     )
     selection = Selection(spool, selector, CLASSES, judge)
     found = [boxes for _, boxes in selection]

@@ -1,13 +1,21 @@
 """Files, folders and videos give every image once."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_detector import picture, write_pictures, write_video
 
 from dsym.errors import InputError
-from dsym.inference.sources import ImageFiles, ImageFolder, Video, open_source
+from dsym.inference.sources import (
+    ImageFiles,
+    ImageFolder,
+    Video,
+    check_apart,
+    missing_frames,
+    open_source,
+)
 
 
 def test_folder__recursive_in_order_without_results(tmp_path):
@@ -72,6 +80,45 @@ def test_cut_off_video__is_said(tmp_path, caplog, monkeypatch):
     assert len(list(source)) == 6
     assert '6 frames were read of the 8' in said[0][0]
     assert said[0][2] == logging.WARNING
+    assert source.missing == 0  # a few frames are no sign
+    source.count = 12
+    assert len(list(source)) == 6
+    assert source.missing == 6
+
+
+@pytest.mark.parametrize(
+    ('announced', 'read', 'place', 'expected'),
+    [
+        (100, 100, 3960.0, 0),
+        (100, 40, 1560.0, 60),
+        (100, 40, 0.0, 60),  # nothing tells the time
+        (100, 40, 3960.0, 0),  # 10 frames a second, announced as 25
+        (0, 40, 1560.0, 0),
+        (100, 0, 0.0, 100),
+    ],
+)
+def test_missing_frames__by_number_and_time(announced, read, place, expected):
+    assert missing_frames(announced, read, place, fps=25.0) == expected
+
+
+def test_results_among_images__are_refused(tmp_path, monkeypatch):
+    write_pictures(tmp_path, ['in/a.png', 'out/drawn/a.png', 'out/x/b.png'])
+    (tmp_path / 'link').symlink_to(tmp_path / 'in')
+    monkeypatch.chdir(tmp_path)
+    for root, out in (
+        ('in', 'in'),
+        ('in', 'link'),
+        ('in', 'in/../in'),
+        ('out/drawn', 'out'),
+    ):
+        with pytest.raises(InputError, match='drawings would lie among'):
+            open_source([root], Path(out))
+    for root, out in (('in', 'in/out'), ('in', '.'), ('out/x', 'out')):
+        check_apart(Path(root), Path(out))
+    # files that are named are read alone, but not over
+    assert len(open_source(['in/a.png'], Path('in'))) == 1
+    with pytest.raises(InputError, match='drawings would lie among'):
+        open_source(['out/drawn/a.png'], Path('out'))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,25 @@ def test_restart__goes_on(tmp_path):
     assert names_of(folder, out, nothing) == [[], ['a.png']]
 
 
+def test_read_too_early__is_not_counted_once_it_is_whole(tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    write_pictures(folder, ['a.png', 'b.png'])
+    whole = (folder / 'a.png').read_bytes()
+
+    def unreadable():
+        journal = Journal(out / 'journal.jsonl', ABOUT)
+        journal.close()
+        return journal.unreadable
+
+    for name in ('a.png', 'b.png'):
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+    assert names_of(folder, out, nothing)[-1] == ['a.png', 'b.png']
+    assert unreadable() == {'a.png', 'b.png'}
+    (folder / 'a.png').write_bytes(whole)
+    assert names_of(folder, out, nothing)[-1] == ['a.png']
+    assert unreadable() == {'b.png'}
+
+
 def test_half_a_line__is_forgotten(tmp_path):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     write_pictures(folder, ['a.png'])

@@ -1,5 +1,6 @@
 """export_detector.py: the teacher as a plain detector, and its one-liners."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
+from tiny_detector import write_pictures
 from tiny_run import call_script, write_config
 
+from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +166,28 @@ def test_runner__tests_it(exported, tmp_path):
     assert 0 <= figures['defect/mAP_50'] <= 1
 
 
+def test_pseudo_label__takes_the_runs_labelled_images(
+    semi, exported, tmp_path
+):
+    config, weights = exported
+    content = torch.load(weights, weights_only=True)
+    content['meta']['dataset_meta']['classes'] = NEU_CLASSES
+    torch.save(content, tmp_path / 'detector.pth')
+    semi[1].dump(str(tmp_path / 'run.py'))
+    folder = write_pictures(tmp_path / 'in', ['a.png'])
+    call = (
+        TOOL.with_name('pseudo_label.py'), config, tmp_path / 'detector.pth',
+        folder, '--out-dir', tmp_path / 'out',
+        '--selector', 'type=ClassThresholds',
+    )  # fmt: skip
+    line = fails(*call[1:], tool=call[0])
+    assert f'{config} has no train_dataloader' in line and '--labeled' in line
+    done = call_script(*call, '--labeled', tmp_path / 'run.py')
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / 'out/summary.json').read_text())
+    assert summary['images']['total'] == 1
+
+
 def test_student__is_another(tool, semi, tmp_path):
     model, _, path = semi
     _, weights = tool['export'](str(path), tmp_path, None, 'student')
@@ -227,9 +252,9 @@ def test_config_text__with_code_is_refused(tool, text):
         tool['parse_config'](text)
 
 
-def fails(*args):
+def fails(*args, tool=TOOL):
     """Call the tool in vain; give its one line."""
-    done = call_script(TOOL, *args)
+    done = call_script(tool, *args)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     return line

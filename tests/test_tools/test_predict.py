@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import runpy
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -86,6 +88,25 @@ def test_video__frames_times_and_drawings(tiny, tmp_path):
     assert [x['frame'] for x in content['images']] == list(range(6))
 
 
+def test_video_that_is_cut_off__status(tiny, tmp_path):
+    video = tmp_path / 'v.avi'
+    stream = cv2.VideoWriter(
+        str(video), cv2.VideoWriter_fourcc(*'MJPG'), 5.0, (64, 48)
+    )
+    for seed in range(16):
+        stream.write(picture(64, 48, seed))
+    stream.release()
+    whole = video.read_bytes()
+    video.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / 'out'
+    done = predict(tiny, out, video, '--no-images')
+    content = json.loads((out / 'predictions.json').read_text())
+    read = len(content['images'])
+    assert 0 < read < 16 - 5
+    assert done.returncode == 1
+    assert f'{16 - read} images could not be read' in done.stderr
+
+
 def watch(tiny, folder, out, until, *names):
     """Watch until a condition holds; add pictures when it has begun."""
 
@@ -144,6 +165,24 @@ def test_errors__one_line(tiny, tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith('predict.py: error:') and 'no.png' in line
+    folder = write_pictures(tmp_path / 'in', ['a.png'])
+    for more in ([], ['--watch', '0.05']):
+        done = predict(tiny, folder, folder, *more)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert f'--out-dir {folder}: its drawings' in line
+    assert [x.name for x in folder.iterdir()] == ['a.png']
+
+
+def test_help_of_export_onnx__predict_takes_its_command(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    text = runpy.run_path(str(TOOLS / 'export_onnx.py'))['__doc__']
+    (line,) = [x for x in text.splitlines() if 'predict.py' in x]
+    monkeypatch.setattr(sys, 'argv', line.split()[1:])
+    args = runpy.run_path(str(TOOLS / 'predict.py'))['parse_args']()
+    assert (args.input, args.model, args.onnx) == (
+        ['INPUT'], ['CONFIG', 'CHECKPOINT'], 'model.onnx',
+    )  # fmt: skip
 
 
 def test_export_onnx__predicts_and_times(tiny, tmp_path):

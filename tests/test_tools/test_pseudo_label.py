@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_clip import RESNET, tiny_clip
 from tiny_detector import CLASSES, write_detector, write_pictures
 from tiny_run import call_script
 
 from dsym.clip import save_clip
+from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.datasets import DefectVOCDataset, VerifiedCocoDataset
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'pseudo_label.py'
@@ -17,6 +19,16 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'pseudo_label.py'
 @pytest.fixture(scope='module')
 def tiny(tmp_path_factory):
     return write_detector(tmp_path_factory.mktemp('pseudo') / 'run')
+
+
+@pytest.fixture(scope='module')
+def steel(tiny, tmp_path_factory):
+    """The same detector with the classes of its labelled set."""
+    content = torch.load(tiny.checkpoint, weights_only=True)
+    content['meta']['dataset_meta']['classes'] = NEU_CLASSES
+    checkpoint = tmp_path_factory.mktemp('steel') / 'detector.pth'
+    torch.save(content, checkpoint)
+    return tiny._replace(checkpoint=str(checkpoint))
 
 
 def label(tiny, folder, out, *args):
@@ -73,11 +85,11 @@ def test_round_trip__one_correction(tiny, tmp_path):
     assert sum(boxes) == number
 
 
-def test_clip__judges_with_thresholds_of_labelled_images(tiny, tmp_path):
+def test_clip__judges_with_thresholds_of_labelled_images(steel, tmp_path):
     save_clip(tiny_clip(RESNET), tmp_path / 'clip', half=False)
     folder = write_pictures(tmp_path / 'in', ['a.png', 'b.png'])
     done = label(
-        tiny, folder, tmp_path / 'out', '--clip', tmp_path / 'clip',
+        steel, folder, tmp_path / 'out', '--clip', tmp_path / 'clip',
         '--formats', 'coco',
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -85,12 +97,47 @@ def test_clip__judges_with_thresholds_of_labelled_images(tiny, tmp_path):
     stages = summary['boxes']
     assert list(stages) == ['predicted', 'selected', 'filtered']
     assert sum(stages['selected'].values()) > 0
-    for name in CLASSES:
+    for name in NEU_CLASSES:
         assert stages['filtered'][name] <= stages['selected'][name]
     content = json.loads((tmp_path / 'out/coco.json').read_text())
     assert len(content['annotations']) == sum(stages['filtered'].values())
     assert all('clip_score' in x for x in content['annotations'])
     assert not (tmp_path / 'out/voc').exists()
+
+
+def test_again__corrections_stay_and_the_rest_is_replaced(tiny, tmp_path):
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'sub/b.png'])
+    out = tmp_path / 'labels'
+    assert label(tiny, folder, out).returncode == 0
+
+    # as the tool wrote it: labels of what is gone go
+    (folder / 'sub/b.png').unlink()
+    assert label(tiny, folder, out).returncode == 0
+    assert [x.name for x in (out / 'voc').rglob('*')] == ['a.xml']
+
+    text = (out / 'voc/a.xml').read_text()
+    corrected = text.replace('<difficult>0<', '<difficult>1<', 1)
+    assert corrected != text
+    (out / 'voc/a.xml').write_text(corrected)
+    done = label(tiny, folder, out, '--formats', 'coco')
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f'{out}/voc/a.xml is not as this tool wrote it' in line
+    assert (out / 'voc/a.xml').read_text() == corrected
+
+    done = label(tiny, folder, out, '--formats', 'coco', '--overwrite')
+    assert done.returncode == 0, done.stderr
+    names = sorted(x.name for x in out.iterdir())
+    assert names == ['coco.json', 'summary.json', 'written.json']
+
+
+def test_again__no_half_of_the_labels(tiny, tmp_path):
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'a.bmp'])
+    out = tmp_path / 'labels'
+    done = label(tiny, folder, out)
+    assert done.returncode == 2 and '--formats coco' in done.stderr
+    assert label(tiny, folder, out, '--formats', 'coco').returncode == 0
+    assert not (out / 'voc').exists()
 
 
 def test_errors__one_line(tiny, tmp_path):

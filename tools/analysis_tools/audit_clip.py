@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from dsym.clip import Prompts, RegionSettings, load_clip
+from dsym.clip.pseudo_label_filter import CONFIDENT
 from dsym.clip.scorer import MODES, CLIPScorer
 from dsym.evaluation.detection_curves import box_iou, match_detections
 from dsym.evaluation.region_grade_metric import auroc
@@ -198,8 +199,16 @@ def clip_scores(scorer: CLIPScorer, boxes: Boxes) -> np.ndarray:
     scores = []
     for i in range(0, len(boxes.paths), BATCH):
         part = slice(i, i + BATCH)
+        # as the filter before the selection
+        occupied = [
+            x[torch.tensor(scores) >= CONFIDENT]
+            for x, scores in zip(boxes.bboxes[part], boxes.scores[part])
+        ]
         found = scorer.region_scores(
-            boxes.paths[part], boxes.bboxes[part], boxes.shapes[part]
+            boxes.paths[part],
+            boxes.bboxes[part],
+            boxes.shapes[part],
+            occupied,
         )
         for grades, labels in zip(found, boxes.labels[part]):
             scores.append(grades.cpu().numpy()[np.arange(len(labels)), labels])

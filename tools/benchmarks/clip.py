@@ -19,6 +19,7 @@ from dsym.clip import (
     load_clip,
     save_clip,
 )
+from dsym.clip.pseudo_label_filter import PseudoLabelFilter
 from dsym.clip.scorer import CLIPScorer, squash
 from dsym.engine import CLIPFilterHook
 from dsym.models.detectors import DSYMDetector
@@ -54,13 +55,18 @@ def random_clip(folder: str) -> str:
     return folder
 
 
-def attach_filter(runner: Runner, model: DSYMDetector, **options) -> None:
+def attach_filter(
+    runner: Runner, model: DSYMDetector, **options
+) -> PseudoLabelFilter:
     """Attach a filter that scores every box, its cache warm.
 
     Args:
         runner (Runner): Its loop is built.
         model (DSYMDetector): What it is attached to.
         **options: Of ``CLIPFilterHook``.
+
+    Returns:
+        PseudoLabelFilter: It asks whether images are usual, and refuses none.
     """
     folder = tempfile.mkdtemp()
     hook = CLIPFilterHook(
@@ -71,7 +77,10 @@ def attach_filter(runner: Runner, model: DSYMDetector, **options) -> None:
         cache_dir=f'{folder}/cache',
         **options,
     )
-    model.attach_filter(hook.build(runner))
+    judge = hook.build(runner)
+    judge.typical_tau = -1.0  # no cosine is below
+    model.attach_filter(judge)
+    return judge
 
 
 @dataclass

@@ -6,9 +6,11 @@ from typing import Any, Dict
 
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import TASK_UTILS
 from mmengine.runner import Runner
 
-from dsym.engine.mean_teacher_loop import boxes_per_image, join
+from dsym.engine.clip_filter_hook import total
+from dsym.engine.mean_teacher_loop import join
 from dsym.engine.moving_teacher import MovingTeacher
 
 from .alternation import Gate
@@ -55,24 +57,27 @@ class SemiStep:
         runner._init_model_weights()
         MMLogger.get_current_instance().setLevel('ERROR')
         model = runner.model.train()
-        # past the ramp, with boxes of an untrained teacher
+        # past the ramp; an untrained teacher's scores are near 0, and all of
+        # its boxes become labels with weights
         model.unsup_steps += 10**6
         model.pseudo_cfg.update(score_thr=0.0, max_per_img=4)
-        model.selector.set_labeled(boxes_per_image(loop.labeled[0].dataset))
-        if self.clip:
-            attach_filter(runner, model)
+        model.selector = TASK_UTILS.build(dict(type='TwoThresholds', low=0.0))
+        judge = attach_filter(runner, model) if self.clip else None
         sources = [next(iter(loader)) for loader in loop.labeled]
         batch = join([*sources, next(iter(loop.unlabeled))])
         move = MovingTeacher(model.teacher, model.student)
+        data = model.data_preprocessor(copy.deepcopy(batch), training=True)
+        inputs, samples = data['inputs'], data['data_samples']
+        views = inputs['unsup_teacher'], samples['unsup_teacher']
+        outs, labels, doubtful = model.pseudo_label(*views)
+        assert sum(map(len, labels)), 'no box becomes a label'
+        if judge is not None:
+            assert total(judge.take_counts(), 'scored'), 'CLIP scores no box'
         if self.part == 'semi':
             while True:
                 model.train_step(copy.deepcopy(batch), wrapper)
                 move(0.999)
                 gate()
-        data = model.data_preprocessor(batch, training=True)
-        inputs, samples = data['inputs'], data['data_samples']
-        views = inputs['unsup_teacher'], samples['unsup_teacher']
-        outs, labels, doubtful = model.pseudo_label(*views)
         if self.part == 'supervised, all images':
             count = len(inputs['sup']) + len(inputs['unsup_student'])
             repeat = -(-count // len(inputs['sup']))

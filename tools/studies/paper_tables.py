@@ -102,28 +102,33 @@ def table_4(content: Dict[str, Any], split: str) -> List[str]:
 
 def table_5(content: Dict[str, Any], split: str) -> List[str]:
     """Methods, with what they cost."""
-    report = json.loads((REPO / content['costs']).read_text())
-    costs = report['results']['infer_1']
-    lines = [
-        f'Costs: [{Path(content["costs"]).name}]'
-        f'(benchmarks/{Path(content["costs"]).name}), inference of one '
-        '224 px image on this page\'s machine.',
-        '',
-    ]  # fmt: skip
+    lines, costs = [], {}
+    if 'costs' in content:
+        path = Path(content['costs'])
+        costs = json.loads((REPO / path).read_text())['results']['infer_1']
+        lines = [
+            f'Costs of inference, one image of 224 px: '
+            f'[{path.name}](benchmarks/{path.name}).',
+            '',
+        ]
     lines += head([
         'method', 'mAP@0.5', 'paper', 'seeds', 'minutes', 'parameters, M',
         'GFLOPs', 'ms an image', 'MiB',
     ])  # fmt: skip
     for entry in content['rows']:
         records = read_records(entry.get('records'))
-        cost = costs[entry['row']]
+        cost, figures = costs.get(entry['row']), [NOT_MEASURED, '', '', '']
+        if cost:
+            figures = [
+                f'{cost["parameters"] / 1e6:.1f}',
+                f'{cost["gflops"]:.1f}',
+                f'{1000 / cost["images_per_second"]:.0f}',
+                f'{cost["peak_mib"]:.0f}',
+            ]
         lines.append(
             row([
                 entry['row'], *measured(records, split, ['mAP_50']),
-                plain(entry.get('paper')), *effort(entry),
-                f'{cost["parameters"] / 1e6:.1f}', f'{cost["gflops"]:.1f}',
-                f'{1000 / cost["images_per_second"]:.0f}',
-                f'{cost["peak_mib"]:.0f}',
+                plain(entry.get('paper')), *effort(entry), *figures,
             ])
         )  # fmt: skip
     return lines

@@ -1,9 +1,11 @@
+import errno
 import hashlib
 import os
 import os.path as osp
 import sqlite3
 import uuid
 import zlib
+from collections import OrderedDict
 from itertools import islice
 from pathlib import Path
 from typing import (
@@ -13,6 +15,8 @@ from typing import (
     List,
     Optional,
     Sequence,
+    Set,
+    Tuple,
     Union,
 )
 
@@ -26,6 +30,12 @@ from tqdm import tqdm
 from ..errors import InputError
 
 PART = 16  # shards whose images are looked up together
+MAPS = 64  # open shards; each takes a file descriptor
+NAMED = 3  # unreadable images that a warning names
+# errors that say nothing about the file
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+# errors of a shard that is lost, unlike those of a moment
+DAMAGE = (FileNotFoundError, ValueError, EOFError)
 # A file of the index is read once; another version begins anew.
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -48,6 +58,25 @@ def default_cache_dir() -> Path:
     return Path(root).expanduser() / 'clip'
 
 
+class UnreadableImageError(InputError):
+    """An image file that cannot be read.
+
+    Args:
+        path (str): The file.
+        why (str): What is wrong with it.
+
+    Attributes:
+        path (str): The file.
+    """
+
+    def __init__(self, path: str, why: str = '') -> None:
+        super().__init__(
+            f'clip: {path} cannot be read {why}: restore it or take it off '
+            'the list'
+        )
+        self.path = path
+
+
 class FeatureCache:
     """Features of image files on disk, made once.
 
@@ -60,7 +89,7 @@ class FeatureCache:
 
     Args:
         encode (callable): From paths to features ``(N, ...)``, all of one
-            shape.
+            shape; raises :class:`UnreadableImageError`.
         key (str): Names model and settings; another key is another folder.
         folder (str or Path, optional): Defaults to
             :func:`default_cache_dir`.
@@ -80,7 +109,8 @@ class FeatureCache:
         self.folder = Path(folder or default_cache_dir()).expanduser() / key
         self.batch_size = batch_size
         self.shard_size = shard_size
-        self._maps: Dict[str, np.ndarray] = {}
+        self._maps: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._sound: Set[str] = set()  # shards whose checksum was right
         self._index: Optional[sqlite3.Connection] = None
 
     @property
@@ -119,40 +149,73 @@ class FeatureCache:
             str: 32 hexadecimal digits.
 
         Raises:
-            InputError: If there is no such file.
+            UnreadableImageError: If it cannot be read.
         """
-        path = osp.abspath(path)
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise InputError(
-                f'clip: {path} cannot be read ({error.strerror}): restore it '
-                'or take it off the list'
-            ) from None
-        stamp = (stat.st_size, stat.st_mtime_ns)
-        known = self.index.execute(
-            'SELECT size, mtime, digest FROM files WHERE path = ?', (path,)
-        ).fetchone()
-        if known and known[:2] == stamp:
-            return known[2]
-        content = Path(path).read_bytes()
-        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-        self.index.execute(
-            'REPLACE INTO files VALUES (?, ?, ?, ?)', (path, *stamp, digest)
-        )
-        return digest
+        return self._digests([path])[path]
 
-    def warm(self, paths: Iterable[str]) -> int:
+    def _digests(
+        self, paths: Sequence[str], skipped: Optional[List[str]] = None
+    ) -> Dict[str, str]:
+        """Hash files, then write what is new: others wait for no reading.
+
+        Args:
+            paths (Sequence[str]): Image files.
+            skipped (list[str], optional): Gets those that cannot be read.
+                Defaults to None: such a file is an error.
+
+        Returns:
+            dict[str, str]: Hashes by path.
+        """
+        found: Dict[str, str] = {}
+        new = []
+        for path in paths:
+            place = osp.abspath(path)
+            try:
+                stat = os.stat(place)
+                stamp = (stat.st_size, stat.st_mtime_ns)
+                known = self.index.execute(
+                    'SELECT size, mtime, digest FROM files WHERE path = ?',
+                    (place,),
+                ).fetchone()
+                if known and known[:2] == stamp:
+                    found[path] = known[2]
+                    continue
+                content = Path(place).read_bytes()
+            except OSError as error:
+                if error.errno in OUT_OF_FILES:
+                    raise
+                if skipped is None:
+                    why = f'({error.strerror})'
+                    raise UnreadableImageError(place, why) from None
+                skipped.append(path)
+                continue
+            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+            found[path] = digest
+            new.append((place, *stamp, digest))
+        if new:
+            with self.index:
+                self.index.executemany(
+                    'REPLACE INTO files VALUES (?, ?, ?, ?)', new
+                )
+        return found
+
+    def warm(self, paths: Iterable[str], skip: bool = False) -> int:
         """Make what is missing, in batches, with a progress bar.
 
         Args:
             paths (Iterable[str]): Image files; of a generator only so many
                 as :data:`PART` shards hold are in memory.
+            skip (bool): Leave out images that cannot be read, with one
+                warning that counts them. Defaults to False.
 
         Returns:
             int: How many features were made.
+
+        Raises:
+            UnreadableImageError: Unless such images are to be left out.
         """
         made, paths = 0, iter(paths)
+        skipped: Optional[List[str]] = [] if skip else None
         with tqdm(
             desc='CLIP features',
             unit='img',
@@ -160,28 +223,51 @@ class FeatureCache:
             disable=not is_main_process(),
         ) as bar:
             while part := [*islice(paths, PART * self.shard_size)]:
-                made += self._warm_part(part, bar)
+                made += self._warm_part(part, bar, skipped)
+        if skipped:
+            more = ', ...' if len(skipped) > NAMED else ''
+            warn(
+                f'{len(skipped)} images cannot be read and are left out: '
+                f'{", ".join(skipped[:NAMED])}{more}'
+            )
         return made
 
-    def _warm_part(self, paths: List[str], bar: tqdm) -> int:
+    def _warm_part(
+        self, paths: List[str], bar: tqdm, skipped: Optional[List[str]]
+    ) -> int:
         """Make what is missing of some images."""
         missing: Dict[str, str] = {}
-        with self.index:  # one transaction for all
-            for path in paths:
-                digest = self.digest(path)
-                if self._place(digest) is None:
-                    missing.setdefault(digest, path)
+        for path, digest in self._digests(paths, skipped).items():
+            if self._place(digest) is None:
+                missing.setdefault(digest, path)
         bar.update(len(paths) - len(missing))
-        digests = [*missing]
+        digests, made = [*missing], 0
         for start in range(0, len(digests), self.shard_size):
             part = digests[start : start + self.shard_size]
-            features = []
+            features: Dict[str, np.ndarray] = {}
             for i in range(0, len(part), self.batch_size):
-                batch = part[i : i + self.batch_size]
-                features.append(self._encode([missing[x] for x in batch]))
+                batch = {x: missing[x] for x in part[i : i + self.batch_size]}
+                features.update(self._encode_readable(batch, skipped))
                 bar.update(len(batch))
-            self._write(part, np.concatenate(features))
-        return len(digests)
+            if features:
+                self._write([*features], np.stack([*features.values()]))
+            made += len(features)
+        return made
+
+    def _encode_readable(
+        self, batch: Dict[str, str], skipped: Optional[List[str]]
+    ) -> Dict[str, np.ndarray]:
+        """Features by hash, of paths by hash."""
+        while batch:
+            try:
+                return dict(zip(batch, self._encode([*batch.values()])))
+            except UnreadableImageError as error:
+                if skipped is None:
+                    raise
+                bad = error.path
+            skipped.append(bad)
+            batch = {key: path for key, path in batch.items() if path != bad}
+        return {}
 
     def __call__(self, paths: Sequence[str]) -> Tensor:
         """Read features; those that are missing are made.
@@ -193,11 +279,18 @@ class FeatureCache:
             Tensor: ``(N, ...)``, float32.
         """
         self.warm(paths)
-        features = []
-        for path in paths:
-            shard, row = self._place(self.digest(path))
-            features.append(self._maps[shard][row])
-        return torch.from_numpy(np.stack(features).astype(np.float32))
+        features = np.stack([self._row(path) for path in paths])
+        return torch.from_numpy(features.astype(np.float32))
+
+    def _row(self, path: str) -> np.ndarray:
+        """A copy of an image's features: a view would keep its map open."""
+        while True:
+            name, row = self._place(self.digest(path))
+            try:
+                return np.array(self._shard(name)[row])
+            except DAMAGE as error:  # since its checksum was looked at
+                self._forget(name, error)
+                self.warm([path])
 
     def _encode(self, paths: List[str]) -> np.ndarray:
         features = self.encode(paths).half()
@@ -209,28 +302,43 @@ class FeatureCache:
             )
         return features.cpu().numpy()
 
-    def _place(self, digest: str) -> Optional[tuple]:
+    def _place(self, digest: str) -> Optional[Tuple[str, int]]:
         """Shard and row of an image whose shard is sound."""
         found = self.index.execute(
             'SELECT shard, row, crc FROM rows JOIN shards ON shard = name '
             'WHERE digest = ?',
             (digest,),
         ).fetchone()
-        if found is None or found[0] in self._maps:
-            return found and found[:2]
-        name, row, crc = found
-        try:
-            shard = np.load(self.folder / name, mmap_mode='r')
-            if checksum(shard) != crc:
-                raise ValueError('wrong checksum')
-        except (OSError, ValueError, EOFError) as error:
-            warn(f'{self.folder / name}: {error}; its features are made anew')
-            with self.index:
-                self.index.execute('DELETE FROM rows WHERE shard=?', (name,))
-                self.index.execute('DELETE FROM shards WHERE name=?', (name,))
+        if found is None:
             return None
-        self._maps[name] = shard
+        name, row, crc = found
+        if name not in self._sound:
+            try:
+                if checksum(self._shard(name)) != crc:
+                    raise ValueError('wrong checksum')
+            except DAMAGE as error:
+                self._forget(name, error)
+                return None
+            self._sound.add(name)
         return name, row
+
+    def _shard(self, name: str) -> np.ndarray:
+        """The memory map of a shard; the one used longest ago is closed."""
+        if name not in self._maps:
+            self._maps[name] = np.load(self.folder / name, mmap_mode='r')
+            if len(self._maps) > MAPS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(name)
+        return self._maps[name]
+
+    def _forget(self, name: str, error: Exception) -> None:
+        """Take a damaged shard out of the index, with a warning."""
+        warn(f'{self.folder / name}: {error}; its features are made anew')
+        self._maps.pop(name, None)
+        self._sound.discard(name)
+        with self.index:
+            self.index.execute('DELETE FROM rows WHERE shard=?', (name,))
+            self.index.execute('DELETE FROM shards WHERE name=?', (name,))
 
     def _write(self, digests: List[str], features: np.ndarray) -> None:
         """Add a shard."""
@@ -240,11 +348,10 @@ class FeatureCache:
             np.save(file, features)
         os.replace(temporary, self.folder / name)
         rows = [(x, name, i) for i, x in enumerate(digests)]
+        shard = (name, checksum(features))
         with self.index:
             self.index.executemany('REPLACE INTO rows VALUES (?, ?, ?)', rows)
-            self.index.execute(
-                'REPLACE INTO shards VALUES (?, ?)', (name, checksum(features))
-            )
+            self.index.execute('REPLACE INTO shards VALUES (?, ?)', shard)
 
 
 def open_index(path: Path) -> sqlite3.Connection:

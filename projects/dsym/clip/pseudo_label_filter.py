@@ -11,6 +11,7 @@ from ..errors import InputError
 from .scorer import CLIPScorer
 
 REMEMBERED = 100_000  # images whose scores are kept in memory
+CONFIDENT = 0.3  # least score of a teacher's box that may hold a defect
 ACTIONS = ('drop', 'reweight', 'relabel', 'rescore')
 
 
@@ -19,12 +20,14 @@ class PseudoLabelFilter:
 
     A box is kept if ``s > tau_t`` and ``C_teacher > tau_conf``, an image if
     its own score is above ``tau_t`` of images; ``tau_t = tau_0 exp(-t / T
-    lambda)`` (eq 19). ``s`` is the score of the box's class.
+    lambda)`` (eq 19). ``s`` is the score of the box's class; one below 0, of
+    a cosine, counts as 0, so that a threshold only ever falls.
 
     Args:
-        scorer (CLIPScorer): Scores from 0 to 1.
-        tau (Tensor): ``(C,)``, tau_0 of the boxes of each class; 0 keeps all.
-        image_tau (float): tau_0 of images; 0 keeps all.
+        scorer (CLIPScorer): Its scores are at most 1.
+        tau (Tensor): ``(C,)``, tau_0 of the boxes of each class; 0 or less
+            keeps all.
+        image_tau (float): tau_0 of images; 0 or less keeps all.
         conf (float): tau_conf.
         decay (float): lambda; 0 leaves the thresholds where they are.
         action (str): What becomes of a box below its threshold: ``'drop'``;
@@ -64,7 +67,7 @@ class PseudoLabelFilter:
                 f'clip action {action!r}: give one of {", ".join(ACTIONS)}'
             )
         self.scorer = scorer
-        self.tau = tau
+        self.tau = tau.clamp(min=0)
         self.image_tau = image_tau
         self.conf = conf
         self.decay = decay
@@ -144,10 +147,14 @@ class PseudoLabelFilter:
         self.counts['images', None] += len(kept)
         self.counts['images_kept', None] += sum(kept)
         asked = [boxes if k else boxes[:0] for boxes, k in zip(labels, kept)]
+        sure = asked
+        if self.action == 'rescore':  # nothing was selected yet
+            sure = [x[x.scores >= CONFIDENT] for x in asked]
         scores = self.scorer.region_scores(
             [x.img_path for x in samples],
             [x.bboxes for x in asked],
             [x.ori_shape for x in samples],
+            occupied=[x.bboxes for x in sure],
         )
         judged = []
         for boxes, all_boxes, k, score in zip(asked, labels, kept, scores):
@@ -169,12 +176,13 @@ class PseudoLabelFilter:
             InstanceData: With ``clip_scores``.
         """
         sure = boxes.scores > self.conf
-        boxes, scores = boxes[sure], scores[sure]
+        boxes, scores = boxes[sure], scores[sure].clamp(min=0)
         own = of_class(scores, boxes.labels)
         tau = self.tau.to(own.device) * self.factor
         before = boxes.labels
+        free = tau[before] == 0
         if self.action == 'relabel':
-            doubtful = own <= tau[boxes.labels]
+            doubtful = ~free & (own <= tau[before])
             best = scores.argmax(1)
             boxes.labels = torch.where(doubtful, best, boxes.labels)
             own = of_class(scores, boxes.labels)
@@ -184,13 +192,9 @@ class PseudoLabelFilter:
             self.counts['score', label] += score
             self.counts['scored', label] += 1
         if self.action == 'rescore':
-            boxes.scores = (
-                boxes.scores ** (1 - self.weight)
-                * own.clamp(min=0) ** self.weight
-            )
+            boxes.scores = boxes.scores ** (1 - self.weight) * own**self.weight
             self.count_kept(before, torch.ones_like(own))
             return boxes
-        free = tau == 0
         if self.action == 'reweight':
             shares = (own / tau.clamp(min=1e-6)).clamp(0, 1)
             shares = torch.where(free, 1.0, shares)

@@ -2,6 +2,7 @@ import hashlib
 import json
 from typing import Iterable, List, Optional, Sequence, Tuple
 
+import cv2
 import mmcv
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .cache import FeatureCache
+from .cache import OUT_OF_FILES, FeatureCache, UnreadableImageError
 from .models import LoadedCLIP
 from .prompts import Prompts, encode_prompts
 from .regions import (
@@ -41,7 +42,8 @@ class CLIPScorer:
             of a class among all prompts: those of other classes, of badly
             placed crops and of no defect. ``'contrast'``, the share of the
             class against what its prompt says about background parts of the
-            same image. Defaults to ``'softmax'``.
+            same image (``occupied`` of :meth:`region_scores`). Defaults to
+            ``'softmax'``.
         cache_dir (str, optional): Folder of features. Defaults to
             ``~/.cache/dsym/clip``.
         device (torch.device or str): Defaults to the CPU.
@@ -104,17 +106,16 @@ class CLIPScorer:
         """Read an image ``(3, H, W)``, RGB from 0 to 255.
 
         Raises:
-            InputError: If it cannot be read.
+            UnreadableImageError: If it cannot be read.
         """
         try:
             image = mmcv.imread(path)
-        except FileNotFoundError:
+        except (OSError, cv2.error) as error:
+            if getattr(error, 'errno', None) in OUT_OF_FILES:
+                raise
             image = None
         if image is None:
-            raise InputError(
-                f'clip: {path} cannot be read as an image: restore it or '
-                'take it off the list'
-            )
+            raise UnreadableImageError(path, 'as an image')
         image = torch.from_numpy(np.ascontiguousarray(image[..., ::-1]))
         image = image.permute(2, 0, 1).float()
         return centered(image) if self.regions.center else image
@@ -143,14 +144,15 @@ class CLIPScorer:
         """Make the features of images that are missing.
 
         Args:
-            paths (Iterable[str]): Image files.
+            paths (Iterable[str]): Image files; those that cannot be read are
+                left out, with a warning: a training replaces them by others.
 
         Returns:
-            int: How many images had none.
+            int: How many were made.
         """
         if self.regions.way == 'dense':
-            return self.dense.warm(paths)
-        return self.embeddings.warm(paths)
+            return self.dense.warm(paths, skip=True)
+        return self.embeddings.warm(paths, skip=True)
 
     @torch.no_grad()
     def embed_regions(
@@ -237,6 +239,7 @@ class CLIPScorer:
         paths: Sequence[str],
         boxes: Sequence[Tensor],
         shapes: Sequence[Tuple[int, int]],
+        occupied: Optional[Sequence[Tensor]] = None,
     ) -> List[Tensor]:
         """Score boxes for every class.
 
@@ -244,6 +247,9 @@ class CLIPScorer:
             paths (Sequence[str]): As in :meth:`embed_regions`.
             boxes (Sequence[Tensor]): As there.
             shapes (Sequence[tuple[int]]): As there.
+            occupied (Sequence[Tensor], optional): Of each image ``(M, 4)``,
+                where it may show a defect: ``'contrast'`` takes background
+                from elsewhere. Defaults to None, the boxes themselves.
 
         Returns:
             list[Tensor]: Of each image ``(N, C)``.
@@ -252,9 +258,10 @@ class CLIPScorer:
             embedded = self.embed_regions(paths, boxes, shapes)
             none = self.texts[:0]
             return [self.grade(x, none) for x in embedded]
+        occupied = boxes if occupied is None else occupied
         parts = [
-            background_parts(x, shape) if len(x) else x
-            for x, shape in zip(boxes, shapes)
+            background_parts(x, shape) if len(asked) else asked
+            for asked, x, shape in zip(boxes, occupied, shapes)
         ]
         both = [
             torch.cat([x.float(), y.to(x.device).float()])

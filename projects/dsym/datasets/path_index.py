@@ -126,38 +126,47 @@ def walk_images(
         yield from walk_images(subfolder, suffixes)
 
 
-def list_folder(folder: Union[str, Path], list_file: Path) -> None:
-    """Write the images of a folder into a list, if it differs from the old.
+def list_folder(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:
+    """Write the images of a folder into a list named by its content.
+
+    A folder that has changed gets another list: the one that a training reads
+    is never written again.
 
     Args:
         folder (str or Path): The folder.
-        list_file (Path): The list; its time changes with its content alone.
+        cache_dir (str or Path): Where lists are kept.
+
+    Returns:
+        Path: The list, of absolute paths.
 
     Raises:
-        DatasetError: If the folder does not exist.
+        DatasetError: If the folder does not exist or holds no image.
     """
     if not os.path.isdir(folder):
         raise DatasetError(
-            f'folder {os.path.abspath(folder)} does not exist: set data_root '
-            'to a folder of images'
+            f'folder {str(folder)!r} does not exist: set data_root to a '
+            f'folder of images (looked from {os.getcwd()})'
         )
-    list_file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = list_file.with_suffix(f'.{os.getpid()}.tmp')
-    with temporary.open('w', encoding='utf-8') as out:
+    folder = os.path.abspath(folder)
+    cache_dir = Path(cache_dir)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    content = hashlib.blake2b(digest_size=8)
+    name = hashlib.blake2b(folder.encode(), digest_size=8).hexdigest()
+    temporary = cache_dir / f'{name}.{os.getpid()}.tmp'
+    with temporary.open('wb') as out:
         for path in walk_images(folder):
-            out.write(f'{path}\n')
-    if list_file.is_file() and same_content(list_file, temporary):
+            line = f'{path}\n'.encode()
+            content.update(line)
+            out.write(line)
+    list_file = cache_dir / f'{content.hexdigest()}.txt'
+    if not temporary.stat().st_size:
+        temporary.unlink()
+        raise DatasetError(
+            f'folder {folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): '
+            'set data_root to a folder of images'
+        )
+    if list_file.is_file():
         temporary.unlink()
     else:
         temporary.replace(list_file)
-
-
-def same_content(first: Path, second: Path) -> bool:
-    """Whether two files hold the same, a block at a time."""
-    if first.stat().st_size != second.stat().st_size:
-        return False
-    with first.open('rb') as a, second.open('rb') as b:
-        while block := a.read(BLOCK):
-            if block != b.read(BLOCK):
-                return False
-    return True
+    return list_file

@@ -1,4 +1,3 @@
-import hashlib
 import logging
 import os
 import random
@@ -33,8 +32,9 @@ class StreamedImageDataset(Dataset):
             takes the folder as it is when the training starts.
         metainfo (dict): With ``classes``, as of the labelled set.
         pipeline (Sequence): Transforms.
-        cache_dir (str): Where the places of the list's lines are kept.
-            Defaults to ``$DSYM_CACHE/lists`` or ``~/.cache/dsym/lists``.
+        cache_dir (str): Where lists of folders and the places of a list's
+            lines are kept. Defaults to ``$DSYM_CACHE/lists`` or
+            ``~/.cache/dsym/lists``.
 
     Raises:
         DatasetError: If folder or list are missing or empty, or no image can
@@ -54,10 +54,7 @@ class StreamedImageDataset(Dataset):
         self.data_root = data_root
         self.metainfo = dict(metainfo or {})
         if not ann_file:
-            name = os.path.abspath(data_root).encode()
-            name = hashlib.blake2b(name, digest_size=8).hexdigest()
-            ann_file = folder / f'{name}.txt'
-            list_folder(data_root, ann_file)
+            ann_file = list_folder(data_root, folder)
         self.paths = PathIndex(ann_file, folder)
         self.pipeline = Compose(pipeline)
 

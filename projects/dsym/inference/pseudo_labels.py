@@ -10,15 +10,17 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, TASK_UTILS
+from mmengine.registry import DATASETS, TASK_UTILS, DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
 from ..clip.adapted import load_scorer
 from ..clip.calibration import calibrate, labelled_samples
 from ..clip.pseudo_label_filter import PseudoLabelFilter
+from ..datasets.real_images import real_images
 from ..engine.mean_teacher_loop import boxes_per_image
 from ..errors import InputError
+from ..models.task_modules.class_thresholds import ClassThresholds
 from .sources import Frame
 from .writers import Writer
 
@@ -69,28 +71,107 @@ class Spool(Writer):
                 yield entry, boxes
 
 
-def labeled_images(config: Config, why: str) -> BaseDataset:
+class FolderThresholds(ClassThresholds):
+    """Thresholds of a folder that has been seen as a whole.
+
+    While it is looked through, nothing is computed; then each threshold is,
+    once.
+
+    Attributes:
+        complete (bool): Whether every image has been seen.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.complete = False
+        self._found: Dict[Tuple[int, float], float] = {}
+
+    def threshold(self, label: int, share: float = 1.0) -> float:
+        """As in :class:`ClassThresholds`."""
+        if not self.complete:
+            return self.start
+        key = label, share
+        if key not in self._found:
+            self._found[key] = super().threshold(label, share)
+        return self._found[key]
+
+
+def needs_labeled(settings: Dict[str, Any], clip: Optional[str]) -> str:
+    """What needs labelled images.
+
+    Args:
+        settings (dict): Of a selector.
+        clip (str, optional): Folder of CLIP.
+
+    Returns:
+        str: The option; empty if nothing does.
+    """
+    expected = settings.get('boxes_per_image')
+    if settings.get('type') == 'ClassThresholds' and expected is None:
+        return '--selector type=ClassThresholds'
+    return '--clip' if clip else ''
+
+
+def real_part(settings: Any) -> Any:
+    """Leave ``DiffusionAugment`` out of a data set, before it paints.
+
+    Args:
+        settings (Any): Of a data set, of several, or one that is built.
+
+    Returns:
+        Any: The same without synthetic images.
+    """
+    if isinstance(settings, (list, tuple)):
+        return [real_part(x) for x in settings]
+    if not isinstance(settings, dict):
+        return real_images(settings)
+    if settings.get('type') == 'DiffusionAugment':
+        return real_part(settings['dataset'])
+    wrapped = {
+        k: settings[k] for k in ('dataset', 'datasets') if k in settings
+    }
+    return {**settings, **{k: real_part(x) for k, x in wrapped.items()}}
+
+
+def labeled_images(
+    config: Config, why: str, classes: Sequence[str]
+) -> BaseDataset:
     """The labelled images that a detector was trained on.
 
     Args:
         config (Config): With ``train_dataloader``.
         why (str): What needs them, for the error.
+        classes (Sequence[str]): The detector's, in label order.
 
     Returns:
-        BaseDataset: The data set.
+        BaseDataset: The data set, without synthetic images.
 
     Raises:
-        InputError: If the config has none.
+        InputError: If the config has none, or of other classes.
     """
     if 'train_dataloader' not in config:
         raise InputError(
-            f'{why} needs labelled images: give a config with train_dataloader'
+            f'{why} needs labelled images, and {config.filename} has no '
+            'train_dataloader: give the config of a training run by --labeled'
         )
-    return DATASETS.build(config.train_dataloader.dataset)
+    scope = config.get('default_scope', 'mmdet')
+    with DefaultScope.overwrite_default_scope(scope):
+        found = DATASETS.build(real_part(config.train_dataloader.dataset))
+    known = tuple(found.metainfo['classes'])
+    if known != tuple(classes):
+        raise InputError(
+            f'{why}: the labelled images of {config.filename} have the '
+            f'classes {known}, the detector {tuple(classes)}: give the config '
+            'of its training by --labeled'
+        )
+    return found
 
 
 def build_selector(
-    settings: Dict[str, Any], spool: Spool, config: Config, num_classes: int
+    settings: Dict[str, Any],
+    spool: Spool,
+    labeled: Optional[BaseDataset],
+    num_classes: int,
 ) -> nn.Module:
     """Make a selector that knows the whole folder.
 
@@ -102,7 +183,7 @@ def build_selector(
         settings (dict): Of ``ScoreThreshold``, ``TwoThresholds``,
             ``ClassThresholds`` or ``MixtureThreshold``.
         spool (Spool): The detections.
-        config (Config): Its labelled images tell ``ClassThresholds`` how many
+        labeled (BaseDataset, optional): It tells ``ClassThresholds`` how many
             boxes to expect.
         num_classes (int): Number of classes.
 
@@ -112,45 +193,49 @@ def build_selector(
     Raises:
         InputError: If there is no such selector.
     """
-    settings = dict(settings)
-    kind = settings.get('type', '')
+    build = dict(settings)
+    kind = build.get('type', '')
     images = max(1, spool.images)
-    if kind == 'ClassThresholds':
-        settings.setdefault('window', images)
-    elif kind == 'MixtureThreshold':
-        most = Counter(x for _, y in spool for x in y.labels.tolist())
-        settings.setdefault('num_classes', num_classes)
-        settings.setdefault('capacity', max([1, *most.values()]))
-        settings.setdefault('interval', images)
+    whole = False
     try:
-        selector = TASK_UTILS.build(settings)
+        if kind == 'ClassThresholds':
+            whole = build.get('window', images) >= images
+        if whole:
+            build.update(type=FolderThresholds, window=images)
+        if kind == 'MixtureThreshold':
+            most = Counter(x for _, y in spool for x in y.labels.tolist())
+            build.setdefault('num_classes', num_classes)
+            build.setdefault('capacity', max([1, *most.values()]))
+            build.setdefault('interval', images)
+        selector = TASK_UTILS.build(build)
     except (KeyError, TypeError) as error:
         raise InputError(
             f'--selector {settings}: {error.args[0]}; give type=ScoreThreshold'
             ', TwoThresholds, ClassThresholds or MixtureThreshold'
         ) from None
-    if kind == 'ClassThresholds' and selector.boxes_per_image is None:
-        labeled = labeled_images(config, f'--selector type={kind}')
+    if kind == 'ClassThresholds' and labeled is not None:
         selector.set_labeled(boxes_per_image(labeled))
     for _, boxes in spool:
         selector(boxes)
+    if whole:
+        selector.complete = True
     return selector
 
 
 def build_clip_filter(
-    folder: str, config: Config, classes: Sequence[str]
+    folder: str, labeled: BaseDataset, classes: Sequence[str]
 ) -> PseudoLabelFilter:
     """Make CLIP's filter with thresholds from the labelled images.
 
     Args:
         folder (str): Of an adapted CLIP, or a name of open_clip.
-        config (Config): For the labelled images.
+        labeled (BaseDataset): The labelled images.
         classes (Sequence[str]): Names in label order.
 
     Returns:
         PseudoLabelFilter: Drops boxes and images, as ``CLIPFilterHook``.
     """
-    samples = labelled_samples(labeled_images(config, '--clip'))
+    samples = labelled_samples(labeled)
     scorer = load_scorer(folder, classes)
     found = calibrate(scorer, samples, PRECISION)
     typical = [

@@ -14,6 +14,10 @@ from ..datasets.file_index import IMAGE_SUFFIXES
 from ..datasets.image_checks import decode_image
 from ..errors import InputError, MissingFileError
 
+# what is missing at the end of a video that is whole: containers miscount
+FEW_FRAMES = 5
+FEW_SHARE = 0.01
+DRAWN = 'drawn'  # folder of drawings in the folder of results
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.m4v', '.webm', '.mpg')
 
 
@@ -92,7 +96,7 @@ class ImageFiles:
         root (Path): What names are relative to, the folder of all.
     """
 
-    others = 0
+    others = missing = 0
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = [Path(os.path.abspath(x)) for x in paths]
@@ -119,6 +123,8 @@ class ImageFolder:
     Raises:
         InputError: If there is no image.
     """
+
+    missing = 0
 
     def __init__(self, root: Path, skip: Optional[Path] = None) -> None:
         self.root = Path(os.path.abspath(root))
@@ -151,12 +157,14 @@ class Video:
 
     Attributes:
         fps (float): Frames a second.
+        missing (int): Frames that a whole video would have had beyond those
+            that were read; 0 if it is whole.
 
     Raises:
         InputError: If OpenCV cannot read it.
     """
 
-    others = 0
+    others = missing = 0
 
     def __init__(self, path: Path) -> None:
         self.path = Path(os.path.abspath(path))
@@ -178,12 +186,13 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         capture = cv2.VideoCapture(str(self.path))
-        index = 0
+        index, place = 0, 0.0
         try:
             while True:
                 done, image = capture.read()
                 if not done:
                     break
+                place = capture.get(cv2.CAP_PROP_POS_MSEC)
                 yield Frame(
                     f'{self.path.stem}_{index:06d}.jpg',
                     image,
@@ -193,13 +202,57 @@ class Video:
                 index += 1
         finally:
             capture.release()
-        if index < self.count:
+        missing = missing_frames(self.count, index, place, self.fps)
+        if missing:
             print_log(
                 f'{self.path}: {index} frames were read of the {self.count} '
                 'that the file announces: it may be cut off',
                 'current',
                 logging.WARNING,
             )
+        if missing > max(FEW_FRAMES, FEW_SHARE * self.count):
+            self.missing = missing
+
+
+def missing_frames(announced: int, read: int, place: float, fps: float) -> int:
+    """How many frames a video ended before its end.
+
+    Of a video whose rate changes, the announced number is its length times
+    one of its rates; so what was read also counts by its place in time.
+
+    Args:
+        announced (int): Frames by the file's header.
+        read (int): Frames.
+        place (float): Time of the last one, in milliseconds.
+        fps (float): Frames a second, by the header.
+
+    Returns:
+        int: The number, 0 if none is missing.
+    """
+    reached = max(read, round(place * fps / 1000) + 1 if read else 0)
+    return max(0, announced - reached)
+
+
+def check_apart(root: Path, out_dir: Path, listed: bool = False) -> None:
+    """Refuse a folder of results whose drawings lie among the images.
+
+    Args:
+        root (Path): Folder of the images.
+        out_dir (Path): Folder of the results.
+        listed (bool): Images are named one by one, the others of their folder
+            are not read. Defaults to False.
+
+    Raises:
+        InputError: If drawings would be read as images, or take their place.
+    """
+    images, results = root.resolve(), out_dir.resolve()
+    drawn = results / DRAWN
+    read = images == results and not listed
+    if read or drawn in (images, *images.parents):
+        raise InputError(
+            f'--out-dir {out_dir}: its drawings would lie among the images of '
+            f'{root}; give another folder'
+        )
 
 
 def open_source(inputs: Sequence[str], skip: Path):
@@ -213,7 +266,8 @@ def open_source(inputs: Sequence[str], skip: Path):
         ImageFiles or ImageFolder or Video: The source.
 
     Raises:
-        InputError: If there is no such file, or they do not go together.
+        InputError: If there is no such file, they do not go together, or
+            results would lie among them.
     """
     paths: List[Path] = [Path(x) for x in inputs]
     for path in paths:
@@ -235,7 +289,10 @@ def open_source(inputs: Sequence[str], skip: Path):
                 f'({", ".join(VIDEO_SUFFIXES)}); convert or rename it'
             )
     if paths[0].is_dir():
+        check_apart(paths[0], skip)
         return ImageFolder(paths[0], skip.resolve())
     if paths[0].suffix.lower() in VIDEO_SUFFIXES:
         return Video(paths[0])
-    return ImageFiles(paths)
+    source = ImageFiles(paths)
+    check_apart(source.root, skip, listed=True)
+    return source

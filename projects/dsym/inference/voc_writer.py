@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from mmengine.structures import InstanceData
 
@@ -64,44 +64,69 @@ class VocWriter(Writer):
                 f'{name} too; rename one, or write --formats coco'
             )
         self._names.add(name)
-        height, width = frame.image.shape[:2]
-        root = ET.Element('annotation')
-        path = PurePosixPath(frame.name)
-        add(root, 'folder', path.parent if path.parent.name else '')
-        add(root, 'filename', path.name)
-        size = ET.SubElement(root, 'size')
-        for key, value in (('width', width), ('height', height), ('depth', 3)):
-            add(size, key, value)
-        add(root, 'segmented', 0)
-        for i, (box, score, label) in enumerate(
-            zip(
-                boxes.bboxes.tolist(),
-                boxes.scores.tolist(),
-                boxes.labels.tolist(),
-            )
-        ):
-            entry = ET.SubElement(root, 'object')
-            add(entry, 'name', self.classes[label])
-            add(entry, 'pose', 'Unspecified')
-            add(entry, 'truncated', 0)
-            add(entry, 'difficult', 0)
-            corners = ET.SubElement(entry, 'bndbox')
-            for key, value in zip(
-                ('xmin', 'ymin', 'xmax', 'ymax'),
-                whole_pixels(box, width, height),
-            ):
-                add(corners, key, value)
-            add(entry, 'score', f'{score:.4f}')
-            for key, value in (extra[i] if extra else {}).items():
-                add(entry, key, value)
-        ET.indent(root)
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(ET.tostring(root, 'utf-8') + b'\n')
+        shape = frame.image.shape[:2]
+        file.write_bytes(
+            voc_xml(frame.name, shape, boxes, self.classes, extra)
+        )
 
     def close(self) -> Path:
         """Nothing is open."""
         return self.folder
+
+
+def voc_xml(
+    name: str,
+    shape: Tuple[int, int],
+    boxes: InstanceData,
+    classes: Sequence[str],
+    extra: Optional[Sequence[Dict[str, Any]]] = None,
+) -> bytes:
+    """Content of an image's file.
+
+    Args:
+        name (str): Of the image, with ``/``.
+        shape (tuple[int]): Its height and width.
+        boxes (InstanceData): Its labels.
+        classes (Sequence[str]): Names in label order.
+        extra (Sequence[dict], optional): More elements of each object.
+
+    Returns:
+        bytes: The file.
+    """
+    height, width = shape
+    root = ET.Element('annotation')
+    path = PurePosixPath(name)
+    add(root, 'folder', path.parent if path.parent.name else '')
+    add(root, 'filename', path.name)
+    size = ET.SubElement(root, 'size')
+    for key, value in (('width', width), ('height', height), ('depth', 3)):
+        add(size, key, value)
+    add(root, 'segmented', 0)
+    for i, (box, score, label) in enumerate(
+        zip(
+            boxes.bboxes.tolist(),
+            boxes.scores.tolist(),
+            boxes.labels.tolist(),
+        )
+    ):
+        entry = ET.SubElement(root, 'object')
+        add(entry, 'name', classes[label])
+        add(entry, 'pose', 'Unspecified')
+        add(entry, 'truncated', 0)
+        add(entry, 'difficult', 0)
+        corners = ET.SubElement(entry, 'bndbox')
+        for key, value in zip(
+            ('xmin', 'ymin', 'xmax', 'ymax'),
+            whole_pixels(box, width, height),
+        ):
+            add(corners, key, value)
+        add(entry, 'score', f'{score:.4f}')
+        for key, value in (extra[i] if extra else {}).items():
+            add(entry, key, value)
+    ET.indent(root)
+    return ET.tostring(root, 'utf-8') + b'\n'
 
 
 def add(parent: ET.Element, key: str, value: Any) -> None:

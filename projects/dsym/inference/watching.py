@@ -5,7 +5,16 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from ..errors import InputError
 from .sources import Frame, read_frame, walk_images
@@ -61,7 +70,7 @@ class Journal:
 
     Attributes:
         positions (dict): Of the writers, at the last line.
-        unreadable (int): Files that could not be read.
+        unreadable (set[str]): Files whose last version could not be read.
 
     Raises:
         InputError: If the file belongs to something else.
@@ -70,7 +79,7 @@ class Journal:
     def __init__(self, file: Path, about: Dict[str, Any]) -> None:
         self.seen: Dict[str, Stamp] = {}
         self.positions: Dict[str, Any] = {}
-        self.unreadable = 0
+        self.unreadable: Set[str] = set()
         good = 0
         if file.is_file():
             with open(file, 'rb') as lines:
@@ -111,9 +120,15 @@ class Journal:
                     )
             return
         for name, stamp, error in entry['files']:
-            self.seen[name] = tuple(stamp)
-            self.unreadable += bool(error)
+            self._note(name, tuple(stamp), error)
         self.positions = entry['positions']
+
+    def _note(self, name: str, stamp: Stamp, error: str) -> None:
+        self.seen[name] = stamp
+        if error:
+            self.unreadable.add(name)
+        else:
+            self.unreadable.discard(name)
 
     def _append(self, entry: Dict[str, Any]) -> None:
         self._file.write(json.dumps(entry).encode() + b'\n')
@@ -126,8 +141,8 @@ class Journal:
 
     def add(self, frames: Sequence[Frame], positions: Dict[str, Any]) -> None:
         """Note a batch whose results are on the disk."""
-        self.seen.update((x.name, x.stamp) for x in frames)
-        self.unreadable += sum(bool(x.error) for x in frames)
+        for frame in frames:
+            self._note(frame.name, frame.stamp, frame.error)
         files = [[x.name, x.stamp, x.error] for x in frames]
         self._append(dict(files=files, positions=positions))
 
