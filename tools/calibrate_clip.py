@@ -15,14 +15,13 @@ train_dataloader.dataset.split=...`` for others.
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any, Dict
 
 from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
-from toolbox_script import describe, is_input_error, stop
+from toolbox_script import one_line_errors
 
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
@@ -125,12 +124,8 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run, or say in one line what is wrong with the input."""
     args = parse_args()
-    try:
+    with one_line_errors():
         run(args)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(re.sub(r'\s+', ' ', describe(error)))
 
 
 if __name__ == '__main__':

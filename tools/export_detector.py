@@ -13,7 +13,6 @@ the teacher itself is exported then, but the average of the student.
 
 import argparse
 import ast
-import re
 from pathlib import Path
 from typing import Any, Dict, Tuple
 
@@ -22,7 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import import_modules_from_strings
-from toolbox_script import describe, is_input_error, stop
+from toolbox_script import one_line_errors
 from torch import Tensor
 
 import dsym  # noqa: F401  registers its classes, loads checkpoints safely
@@ -291,12 +290,8 @@ def export(
 def main() -> None:
     """Export one detector."""
     args = parse_args()
-    try:
+    with one_line_errors():
         paths = export(args.checkpoint, args.out_dir, args.config, args.which)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(re.sub(r'\s+', ' ', describe(error)))
     print(f'{args.which} of {args.checkpoint}:')
     for path in paths:
         print(path)

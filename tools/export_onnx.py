@@ -17,10 +17,9 @@ Needs: pip install onnx onnxruntime
 
 import argparse
 import json
-import re
 from pathlib import Path
 
-from toolbox_script import describe, is_input_error, stop
+from toolbox_script import one_line_errors
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.inference.latency import format_latency, measure_latency
@@ -68,7 +67,7 @@ def main() -> None:
     """Export one detector."""
     args = parse_args()
     size = (args.size[0], args.size[-1])
-    try:
+    with one_line_errors():
         files = resolve_model(args.config, args.checkpoint)
         config = read_config(files)
         model, classes = load_detector(files, config, device='cpu')
@@ -82,10 +81,6 @@ def main() -> None:
             table = args.out.with_suffix('.latency.json')
             table.write_text(json.dumps(report, indent=2) + '\n')
             print(table)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(re.sub(r'\s+', ' ', describe(error)))
 
 
 if __name__ == '__main__':

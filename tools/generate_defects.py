@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, init_default_scope
-from toolbox_script import is_input_error, stop
+from toolbox_script import one_line_errors, stop
 
 from dsym.clip import load_scorer
 from dsym.datasets.diffusion_augment import find_augment
@@ -76,12 +76,8 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     """Run, or end with one line for a mistake in the input."""
     args = parse_args()
-    try:
+    with one_line_errors():
         run(args)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(str(error))
 
 
 if __name__ == '__main__':

@@ -20,13 +20,12 @@ for a mistake in the input, 130 after Ctrl-C without --watch.
 """
 
 import argparse
-import re
 import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from toolbox_script import describe, is_input_error, stop
+from toolbox_script import one_line_errors
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.errors import InputError
@@ -184,16 +183,12 @@ def predict(
 def main() -> int:
     """Predict, and say what was found and where it is."""
     args = parse_args()
-    try:
+    with one_line_errors():
         files: ModelFiles = resolve_model(*args.model)
         predictor = build_predictor(files, args.score_thr, args.onnx)
         info = {key: str(path) for key, path in files._asdict().items()}
         way = predict if args.watch is None else watch
         counts = way(args, predictor, info)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(re.sub(r'\s+', ' ', describe(error)))
     print(
         f'{args.out_dir}: {counts.boxes} detections in {counts.images} images'
     )

@@ -26,14 +26,13 @@ something is wrong with an image or a label.
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List
 
 from mmengine.config import Config, DictAction
-from toolbox_script import describe, is_input_error, stop
+from toolbox_script import one_line_errors
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.datasets.dataset_report import format_report, issue_report
@@ -235,12 +234,8 @@ def read(args: argparse.Namespace) -> int:
 def main() -> int:
     """Write labels, or read them back."""
     args = parse_args()
-    try:
+    with one_line_errors():
         return write(args) if args.read is None else read(args)
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(re.sub(r'\s+', ' ', describe(error)))
 
 
 if __name__ == '__main__':

@@ -8,8 +8,9 @@ instead of a traceback for a mistake in the input.
 import argparse
 import runpy
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Iterator, NoReturn
 
 
 def stop(message: str) -> NoReturn:
@@ -55,6 +56,17 @@ def describe(error: BaseException) -> str:
     return str(error.args[0] if error.args else error)
 
 
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line for a mistake in the input."""
+    try:
+        yield
+    except Exception as error:
+        if not is_input_error(error):
+            raise
+        stop(' '.join(describe(error).split()))
+
+
 def init_cpu_processes() -> None:
     """Set up what ``--launcher pytorch`` needs on a machine without a GPU.
 
@@ -95,9 +107,5 @@ def run(name: str) -> None:
             'its tools there.'
         )
     init_cpu_processes()
-    try:
+    with one_line_errors():
         runpy.run_path(str(script), run_name='__main__')
-    except Exception as error:
-        if not is_input_error(error):
-            raise
-        stop(describe(error))
