@@ -394,8 +394,9 @@ def test_plain_checkpoint__fits_student_and_teacher():
     _, missing, mismatched = checkpoint_fit(model, plain.state_dict())
     assert missing == mismatched == []
     for part in (model.student, model.teacher):
+        found = part.state_dict()
         for key, value in plain.state_dict().items():
-            assert torch.equal(part.state_dict()[key], value)
+            assert torch.equal(found[key], value)
     assert not model.loaded_teacher
     whole = build(mamba).state_dict()
     checkpoint_fit(model, whole)

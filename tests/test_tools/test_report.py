@@ -79,7 +79,10 @@ def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
     (tmp_path / 'config.py').write_text('a = 1')
     study = dict(
         results='results',
+        tests=dict(test={}),
         runs=[
+            # leaves a checkpoint for the others and no record
+            dict(name='made', config='config.py', tests={}),
             dict(name='x', config='config.py', seeds=[0, 1]),
             dict(name='y', config='config.py', seeds=[0, 5]),
         ],
