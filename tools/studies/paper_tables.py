@@ -107,8 +107,10 @@ def table_5(content: Dict[str, Any], split: str) -> List[str]:
         path = Path(content['costs'])
         costs = json.loads((REPO / path).read_text())['results']['infer_1']
         lines = [
-            f'Costs of inference, one image of 224 px: '
-            f'[{path.name}](benchmarks/{path.name}).',
+            'Costs of inference, one image of 224 px, with weights as they '
+            'are before training: two-stage detectors keep every proposal '
+            f'then. [{path.name}](benchmarks/{path.name}), by '
+            '`tools/benchmark.py methods`.',
             '',
         ]
     lines += head([
