@@ -85,8 +85,8 @@ def test_scan_reaches_the_other_end_of_the_image():
     x = torch.rand(1, 64, 16, 16, requires_grad=True)
     logits = module.forward_single(
         x, *(part[0] for part in (
-            module.cls_preds, module.reg_preds, module.cls_scans,
-            module.reg_scans,
+            module.cls_preds, module.reg_preds, module.stem_scans,
+            module.cls_scans, module.reg_scans,
         ))
     )[0]  # fmt: skip
     (gradient,) = torch.autograd.grad(logits[0, :, 0, 0].sum(), x)
@@ -103,6 +103,37 @@ def test_levels_with_a_scan():
     assert not any('aux' in name for name in names)
     with pytest.raises(InputError, match=r'there are the levels \[0, 1, 2\]'):
         build(scan_levels=[3])
+
+
+def test_one_scan_before_both_branches():
+    """It is the only one of its level; both branches see what it adds."""
+    torch.manual_seed(0)
+    model = build(scan_place='stem', scan_levels=[2]).eval()
+    scans = [
+        name
+        for name, module in model.named_modules()
+        if type(module).__name__ == 'Scan2D'
+    ]
+    assert scans == ['bbox_head.head_module.stem_scans.2']
+    plain = build(scan_levels=[]).eval()
+    missing = plain.load_state_dict(model.state_dict(), strict=False)
+    assert all('stem_scans.2' in name for name in missing.unexpected_keys)
+    levels = [torch.randn(1, c, 4, 4) for c in (64, 96, 128)]
+    with torch.no_grad():
+        before = plain.bbox_head(levels)
+        for a, b in zip(model.bbox_head(levels), before):
+            torch.testing.assert_close(a, b)
+        scan = model.bbox_head.head_module.stem_scans[2]
+        scan.mixers[0].out_proj.weight.fill_(0.1)
+        scores, boxes = model.bbox_head(levels)[:2]
+    for after, old in ((scores, before[0]), (boxes, before[1])):
+        assert [not torch.equal(a, b) for a, b in zip(after, old)] == [
+            False,
+            False,
+            True,
+        ]
+    with pytest.raises(InputError, match=r"scan_place='neck'.*'stem'"):
+        build(scan_place='neck')
 
 
 def test_bias_of_equation_7():

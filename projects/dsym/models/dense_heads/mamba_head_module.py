@@ -11,18 +11,19 @@ from ..layers import Scan2D
 from .yolov9_head_module import YOLOv9HeadModule
 
 BIAS_STARTS = ('prior', 'paper')
+SCAN_PLACES = ('branches', 'stem')
 
 
 @MODELS.register_module()
 class MambaHeadModule(YOLOv9HeadModule):
     """YOLOv9's decoupled head with selective scans (eq 4 of the DSYM paper).
 
-    In both branches of each level of ``scan_levels`` a residual
-    :class:`Scan2D` stands between the two 3x3 convolutions, so that what it
-    carries across the image meets its surroundings once more before the
-    prediction. The other layers have the names of :class:`YOLOv9HeadModule`,
-    whose weights load. A scan's last projection starts at zero: the untrained
-    head is the plain one.
+    At each level of ``scan_levels`` a residual :class:`Scan2D` stands between
+    the two 3x3 convolutions of both branches, so that what it carries across
+    the image meets its surroundings once more before the prediction, or one
+    stands before both branches. The other layers have the names of
+    :class:`YOLOv9HeadModule`, whose weights load. A scan's last projection
+    starts at zero: the untrained head is the plain one.
 
     Args:
         num_classes (int): Number of classes.
@@ -31,6 +32,9 @@ class MambaHeadModule(YOLOv9HeadModule):
             :class:`Scan2D`. Defaults to 'strided'.
         scan_levels (Sequence[int], optional): Levels with scans, 0 for the
             finest, which has 76% of the tokens. Defaults to None, all.
+        scan_place (str): 'branches' for a scan in each branch or 'stem' for
+            one of the features that both branches share. Defaults to
+            'branches'.
         mamba (dict, optional): Of :class:`Mamba`: ``d_state``, ``expand``,
             ... Defaults to None: ``expand`` 0.5, which at 640 px is the
             difference between 11% and 23% more time, else as Mamba.
@@ -43,7 +47,8 @@ class MambaHeadModule(YOLOv9HeadModule):
         **kwargs: As :class:`YOLOv9HeadModule`.
 
     Raises:
-        InputError: If a level or ``bias_start`` does not exist.
+        InputError: If a level, ``scan_place`` or ``bias_start`` does not
+            exist.
     """
 
     def __init__(
@@ -52,18 +57,23 @@ class MambaHeadModule(YOLOv9HeadModule):
         in_channels: Sequence[int],
         scan: str = 'strided',
         scan_levels: Optional[Sequence[int]] = None,
+        scan_place: str = 'branches',
         mamba: Optional[dict] = None,
         with_confidence: bool = False,
         bias_start: str = 'prior',
         **kwargs,
     ) -> None:
-        if bias_start not in BIAS_STARTS:
-            raise InputError(
-                f'bias_start={bias_start!r} of MambaHeadModule: give one of '
-                f'{BIAS_STARTS}'
-            )
+        for key, value, known in (
+            ('bias_start', bias_start, BIAS_STARTS),
+            ('scan_place', scan_place, SCAN_PLACES),
+        ):
+            if value not in known:
+                raise InputError(
+                    f'{key}={value!r} of MambaHeadModule: give one of {known}'
+                )
         self.scan = scan
         self.scan_levels = scan_levels
+        self.scan_place = scan_place
         self.mamba = {'expand': 0.5, **(mamba or {})}
         self.with_confidence = with_confidence
         self.bias_start = bias_start
@@ -81,16 +91,20 @@ class MambaHeadModule(YOLOv9HeadModule):
                 f'the levels {list(levels)}'
             )
 
-        def scans(branches: nn.ModuleList) -> nn.ModuleList:
+        def scans(place: str, channels: Sequence[int]) -> nn.ModuleList:
             return nn.ModuleList(
-                Scan2D(branch[0].out_channels, self.scan, **self.mamba)
-                if level in chosen
+                Scan2D(channels[level], self.scan, **self.mamba)
+                if place == self.scan_place and level in chosen
                 else nn.Identity()
-                for level, branch in enumerate(branches)
+                for level in levels
             )
 
-        self.cls_scans = scans(self.cls_preds)
-        self.reg_scans = scans(self.reg_preds)
+        def widths(branches: nn.ModuleList) -> List[int]:
+            return [branch[0].out_channels for branch in branches]
+
+        self.stem_scans = scans('stem', self.in_channels)
+        self.cls_scans = scans('branches', widths(self.cls_preds))
+        self.reg_scans = scans('branches', widths(self.reg_preds))
         if self.with_confidence:
             self.conf_preds = nn.ModuleList(
                 nn.Conv2d(branch[1].out_channels, 1, 1)
@@ -119,8 +133,8 @@ class MambaHeadModule(YOLOv9HeadModule):
             tuple[list[Tensor]]: As :class:`YOLOv9HeadModule`, and the
             confidences' logits ``(B, 1, H, W)`` where there are any.
         """
-        parts = [self.cls_preds, self.reg_preds, self.cls_scans]
-        parts.append(self.reg_scans)
+        parts = [self.cls_preds, self.reg_preds]
+        parts += [self.stem_scans, self.cls_scans, self.reg_scans]
         if self.with_confidence:
             parts.append(self.conf_preds)
         return multi_apply(self.forward_single, x, *parts)
@@ -130,6 +144,7 @@ class MambaHeadModule(YOLOv9HeadModule):
         x: Tensor,
         cls_pred: nn.Module,
         reg_pred: nn.Module,
+        stem_scan: nn.Module,
         cls_scan: nn.Module,
         reg_scan: nn.Module,
         conf_pred: Optional[nn.Module] = None,
@@ -140,6 +155,7 @@ class MambaHeadModule(YOLOv9HeadModule):
             x (Tensor): Features ``(B, C, H, W)``.
             cls_pred (nn.Module): The level's class branch.
             reg_pred (nn.Module): The level's box branch.
+            stem_scan (nn.Module): The scan before both branches.
             cls_scan (nn.Module): The class branch's scan.
             reg_scan (nn.Module): The box branch's scan.
             conf_pred (nn.Module, optional): The confidence branch.
@@ -148,6 +164,7 @@ class MambaHeadModule(YOLOv9HeadModule):
             tuple[Tensor]: As :meth:`YOLOv9HeadModule.forward_single`, and
             the confidence's logits ``(B, 1, H, W)`` where there are any.
         """
+        x = stem_scan(x)
         features = [
             branch[1](scan(branch[0](x)))
             for branch, scan in ((cls_pred, cls_scan), (reg_pred, reg_scan))
