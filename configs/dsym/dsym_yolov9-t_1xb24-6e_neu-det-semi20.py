@@ -1,6 +1,6 @@
 """Phase 2 alone: a supervised YOLOv9-t learns from 1,296 unlabelled images.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb24-6e_neu-det-semi20.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """

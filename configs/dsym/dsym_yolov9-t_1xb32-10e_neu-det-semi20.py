@@ -1,6 +1,6 @@
 """Phase 2 alone, at a high learning rate: a supervised MambaHead goes on.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-10e_neu-det-semi20.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """

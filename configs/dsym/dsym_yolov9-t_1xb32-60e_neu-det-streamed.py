@@ -2,7 +2,7 @@
 
 The folder's list stays on disk (docs/scaling.md). UNLABELED_ROOT names it.
 
-NEU_DET_ROOT=... UNLABELED_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET UNLABELED_ROOT=/path/to/images python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-60e_neu-det-streamed.py
 """
 _base_ = './dsym_yolov9-t_1xb32-60e_neu-det-semi20.py'

@@ -3,7 +3,7 @@
 What a head is worth costs a third of a whole training so: for comparisons of
 heads (configs/studies/scans.yaml), not for use.
 
-NEU_DET_ROOT=... python tools/study.py run configs/studies/scans.yaml
+NEU_DET_ROOT=/path/to/NEU-DET python tools/study.py run configs/studies/scans.yaml
 """
 _base_ = './yolov9-t-mamba_1xb16-200e_neu-det-labeled20.py'
 

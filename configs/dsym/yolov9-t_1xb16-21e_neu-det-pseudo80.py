@@ -3,7 +3,7 @@
 tools/dataset_converters/detections_to_coco.py makes them from a supervised
 detector's; each labelled image is seen twice as often.
 
-NEU_DET_ROOT=... PSEUDO_LABELS=data/pseudo.json python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET PSEUDO_LABELS=data/pseudo.json python tools/train.py \
     configs/dsym/yolov9-t_1xb16-21e_neu-det-pseudo80.py
 """
 _base_ = ['../_base_/models/yolov9_t.py', '../_base_/neu_det_200e.py']

@@ -317,3 +317,12 @@ def test_bf16__trains(one_epoch):
     assert all(math.isfinite(s['outputs']['loss']) for s in steps)
     stages = runner.model.pseudo_records[0].stages
     assert stages['selected'].bboxes.dtype == torch.float32
+
+
+def test_phase_2_from_nothing__is_warned_of(one_epoch, unbroken):
+    """Not where phase 1 comes first."""
+    for runner, warned in ((one_epoch[0], True), (unbroken[1], False)):
+        (log,) = Path(runner.work_dir).glob('*/*.log')
+        assert ('burn_in_epochs=0 without load_from' in log.read_text()) == (
+            warned
+        )

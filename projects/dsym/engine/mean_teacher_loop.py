@@ -1,3 +1,4 @@
+import logging
 from itertools import islice
 from typing import Dict, Iterator, List, Optional, Sequence, Union
 
@@ -5,6 +6,7 @@ import torch
 from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import all_reduce_params, get_world_size
 from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import print_log
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
@@ -118,6 +120,19 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_model(self.model)
         check_hooks(self.runner.hooks)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
+        if not (
+            self.burn_in_epochs
+            or self.runner._load_from
+            or self.runner._resume
+        ):
+            print_log(
+                'train_cfg.burn_in_epochs=0 without load_from: the first '
+                'pseudo-labels are those of an untrained teacher, unless '
+                "init_cfg brings a detector's weights. Give load_from a "
+                "supervised detector's checkpoint.",
+                logger='current',
+                level=logging.WARNING,
+            )
         selector = getattr(self.model, 'selector', None)
         if hasattr(selector, 'set_labeled'):
             labeled = real_images(self.labeled[0].dataset)

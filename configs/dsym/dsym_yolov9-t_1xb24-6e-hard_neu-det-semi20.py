@@ -1,0 +1,19 @@
+"""Phase 2 alone with the hard pseudo-labels of mmdet: the yardstick.
+
+As mmdet's SemiBaseDetector: boxes above one threshold are true ones, all else
+is background, also in images without any, and nothing else is compared.
+
+NEU_DET_ROOT=... python tools/train.py \
+    configs/dsym/dsym_yolov9-t_1xb24-6e-hard_neu-det-semi20.py \
+    --cfg-options load_from=SUPERVISED_CHECKPOINT
+"""
+_base_ = './dsym_yolov9-t_1xb24-6e_neu-det-semi20.py'
+
+model = dict(
+    semi_train_cfg=dict(
+        # mmdet's 0.9 is for softmax scores: a sigmoid's rarely reach it
+        selector=dict(_delete_=True, type='ScoreThreshold', score_thr=0.5),
+        consistency=None,
+        # no box nearly is a label
+        doubtful=dict(share=1.0),
+        empty_images=True))
