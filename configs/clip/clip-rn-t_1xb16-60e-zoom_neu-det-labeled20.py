@@ -1,6 +1,6 @@
 """The same, also from enlarged parts of images, with and without a defect.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/clip/clip-rn-t_1xb16-60e-zoom_neu-det-labeled20.py
 """
 _base_ = './clip-rn-t_1xb16-60e_neu-det-labeled20.py'

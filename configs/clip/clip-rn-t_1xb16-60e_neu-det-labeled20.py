@@ -1,6 +1,6 @@
 """A small CLIP, from scratch, that grades boxes of steel defects.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/clip/clip-rn-t_1xb16-60e_neu-det-labeled20.py
 """
 _base_ = ['../_base_/neu_det_200e.py', '../_base_/models/clip_rn_t.py']

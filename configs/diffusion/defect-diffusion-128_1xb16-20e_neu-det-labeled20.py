@@ -1,6 +1,6 @@
 """A conditional diffusion model of steel defects, from scratch.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/diffusion/defect-diffusion-128_1xb16-20e_neu-det-labeled20.py
 """
 _base_ = [

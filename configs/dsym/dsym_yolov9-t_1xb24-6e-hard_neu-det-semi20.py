@@ -3,7 +3,7 @@
 As mmdet's SemiBaseDetector: boxes above one threshold are true ones, all else
 is background, also in images without any, and nothing else is compared.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb24-6e-hard_neu-det-semi20.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """

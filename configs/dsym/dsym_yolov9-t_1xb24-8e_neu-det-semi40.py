@@ -2,7 +2,7 @@
 
 Its checkpoint is that of yolov9-t_1xb16-100e_neu-det-labeled40.py.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb24-8e_neu-det-semi40.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """

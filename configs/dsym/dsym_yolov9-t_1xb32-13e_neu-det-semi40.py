@@ -1,6 +1,6 @@
 """Phase 2 alone, at a high learning rate, on 40% of NEU-DET's labels.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-13e_neu-det-semi40.py \
     --cfg-options load_from=SUPERVISED_CHECKPOINT
 """

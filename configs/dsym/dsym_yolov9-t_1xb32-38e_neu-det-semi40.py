@@ -1,6 +1,6 @@
 """DSYM's mean teacher on 40% of NEU-DET's labels and 60% without, at 224 px.
 
-NEU_DET_ROOT=... python tools/train.py \
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-38e_neu-det-semi40.py
 """
 _base_ = './dsym_yolov9-t_1xb32-60e_neu-det-semi20.py'

@@ -14,7 +14,6 @@ import dsym.clip.cache
 from dsym.clip.cache import (
     FeatureCache,
     UnreadableImageError,
-    default_cache_dir,
 )
 from dsym.errors import InputError
 
@@ -305,19 +304,3 @@ def test_hashing__lets_others_write(tmp_path, files, monkeypatch):
         assert cache.warm(files) == 4
     # then Encode reads them
     assert seen == [f'{i}.png' for i in range(2, 6)] * 2
-
-
-@pytest.mark.parametrize(
-    'variables, folder',
-    [
-        ({'DSYM_CACHE': '/a', 'XDG_CACHE_HOME': '/b'}, '/a/clip'),
-        ({'XDG_CACHE_HOME': '/b'}, '/b/dsym/clip'),
-        ({'HOME': '/c'}, '/c/.cache/dsym/clip'),
-    ],
-)
-def test_default_folder__by_environment(monkeypatch, variables, folder):
-    for name in ('DSYM_CACHE', 'XDG_CACHE_HOME'):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert default_cache_dir() == Path(folder)

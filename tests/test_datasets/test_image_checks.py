@@ -7,7 +7,7 @@ import pytest
 from dataset_files import write_image
 from PIL import Image
 
-from dsym.datasets import DatasetError, image_checks
+from dsym.datasets import DatasetError
 from dsym.datasets.image_checks import (
     check_image,
     check_images,
@@ -93,12 +93,6 @@ def test_cache__place_that_cannot_be_written(tmp_path):
     file = tmp_path / 'file'
     file.write_text('')
     assert check_images([path], str(file / 'below'))[path].width == 40
-
-
-def test_default_cache_dir(monkeypatch):
-    monkeypatch.delenv('DSYM_CACHE')
-    monkeypatch.setenv('XDG_CACHE_HOME', '/xdg')
-    assert image_checks.default_cache_dir() == '/xdg/dsym/image_checks'
 
 
 def test_keep_readable__drops_and_reports(tmp_path):

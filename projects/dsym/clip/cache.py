@@ -27,6 +27,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
 
+from ..cache_folder import cache_folder
 from ..errors import InputError
 
 PART = 16  # shards whose images are looked up together
@@ -44,18 +45,6 @@ CREATE TABLE IF NOT EXISTS rows (
     digest TEXT PRIMARY KEY, shard TEXT, row INTEGER);
 CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, crc INTEGER);
 """
-
-
-def default_cache_dir() -> Path:
-    """Folder of cached features.
-
-    Returns:
-        Path: ``$DSYM_CACHE`` or ``$XDG_CACHE_HOME/dsym`` or
-        ``~/.cache/dsym``, with ``clip`` below it.
-    """
-    base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    root = os.environ.get('DSYM_CACHE') or f'{base}/dsym'
-    return Path(root).expanduser() / 'clip'
 
 
 class UnreadableImageError(InputError):
@@ -92,7 +81,7 @@ class FeatureCache:
             shape; raises :class:`UnreadableImageError`.
         key (str): Names model and settings; another key is another folder.
         folder (str or Path, optional): Defaults to
-            :func:`default_cache_dir`.
+            :func:`cache_folder`.
         batch_size (int): Images encoded at once. Defaults to 32.
         shard_size (int): Images of a shard. Defaults to 256.
     """
@@ -106,7 +95,7 @@ class FeatureCache:
         shard_size: int = 256,
     ) -> None:
         self.encode = encode
-        self.folder = Path(folder or default_cache_dir()).expanduser() / key
+        self.folder = Path(folder or cache_folder('clip')).expanduser() / key
         self.batch_size = batch_size
         self.shard_size = shard_size
         self._maps: OrderedDict[str, np.ndarray] = OrderedDict()

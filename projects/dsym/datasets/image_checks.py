@@ -22,6 +22,7 @@ from mmengine.dist import is_main_process
 from PIL import Image
 from tqdm import tqdm
 
+from ..cache_folder import cache_folder
 from .issues import DatasetError, Issue
 
 CACHE_VERSION = 1
@@ -114,20 +115,6 @@ def image_size(path: str) -> Tuple[int, int]:
     return width, height
 
 
-def default_cache_dir() -> str:
-    """Folder of the cached checks.
-
-    Returns:
-        str: ``$DSYM_CACHE`` or ``$XDG_CACHE_HOME/dsym`` or
-        ``~/.cache/dsym``, with ``image_checks`` below it.
-    """
-    root = os.environ.get('DSYM_CACHE')
-    if not root:
-        base = os.environ.get('XDG_CACHE_HOME') or osp.expanduser('~/.cache')
-        root = osp.join(base, 'dsym')
-    return osp.join(root, 'image_checks')
-
-
 def _cache_file(folder: str, cache_dir: str) -> str:
     key = hashlib.sha256(osp.realpath(folder).encode()).hexdigest()[:24]
     return osp.join(cache_dir, f'{key}.json')
@@ -168,12 +155,12 @@ def check_images(
     Args:
         paths (Iterable[str]): Existing image files.
         cache_dir (str, optional): Where results are kept. Defaults to
-            :func:`default_cache_dir`.
+            :func:`cache_folder`.
 
     Returns:
         dict[str, ImageCheck]: The check of each path.
     """
-    cache_dir = cache_dir or default_cache_dir()
+    cache_dir = cache_dir or str(cache_folder('image_checks'))
     by_folder: Dict[str, List[str]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         by_folder[osp.dirname(path)].append(path)

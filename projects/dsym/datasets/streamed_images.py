@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from ..cache_folder import cache_folder
 from .issues import DatasetError
 from .path_index import PathIndex, list_folder
 
@@ -33,8 +34,8 @@ class StreamedImageDataset(Dataset):
         metainfo (dict): With ``classes``, as of the labelled set.
         pipeline (Sequence): Transforms.
         cache_dir (str): Where lists of folders and the places of a list's
-            lines are kept. Defaults to ``$DSYM_CACHE/lists`` or
-            ``~/.cache/dsym/lists``.
+            lines are kept. Defaults to None, ``lists`` in
+            :func:`cache_folder`.
 
     Raises:
         DatasetError: If folder or list are missing or empty, or no image can
@@ -49,8 +50,7 @@ class StreamedImageDataset(Dataset):
         pipeline: Sequence[Union[dict, callable]] = (),
         cache_dir: Optional[str] = None,
     ) -> None:
-        cache = os.environ.get('DSYM_CACHE') or '~/.cache/dsym'
-        folder = Path(cache_dir or f'{cache}/lists').expanduser()
+        folder = Path(cache_dir or cache_folder('lists')).expanduser()
         self.data_root = data_root
         self.metainfo = dict(metainfo or {})
         if not ann_file:
