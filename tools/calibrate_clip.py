@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Any, Dict
 
 from mmengine.config import Config, DictAction
-from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 from toolbox_script import one_line_errors
 
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
-from dsym.datasets.real_images import real_images
+from dsym.datasets.real_images import labelled_images
 from dsym.engine import CLIPFilterHook
-from dsym.errors import InputError
 from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.visualization import calibration_figure, save_figure
 
@@ -72,29 +70,6 @@ def filter_hook(config: Config, args: argparse.Namespace) -> CLIPFilterHook:
     given = {name: getattr(args, name) for name in OPTIONS}
     settings.update({k: v for k, v in given.items() if v is not None})
     return CLIPFilterHook(**settings)
-
-
-def labelled_images(config: Config) -> BaseDataset:
-    """Build the labelled images of a config; no synthetic one is painted.
-
-    Args:
-        config (Config): With ``train_dataloader``.
-
-    Returns:
-        BaseDataset: The real ones.
-
-    Raises:
-        InputError: If the config has none.
-    """
-    if 'train_dataloader' not in config:
-        raise InputError(
-            f'{config.filename} has no train_dataloader: give the config of a '
-            'detector'
-        )
-    options = dict(config.train_dataloader.dataset)
-    if options['type'] == 'DiffusionAugment':
-        options['ratio'] = 0
-    return real_images(DATASETS.build(options))
 
 
 def run(args: argparse.Namespace) -> None:

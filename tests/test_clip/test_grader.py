@@ -91,6 +91,33 @@ def test_steps__loss_of_a_fixed_batch_falls(model_cfg, way):
     assert values[-1] < 0.8 * values[0]
 
 
+def test_detected_boxes__are_graded_too():
+    model = build().eval()
+    inputs, samples = batch()
+    plain = model(inputs, samples, 'predict')
+    counts = [len(x.regions) for x in plain]
+    # exactly the first defect, and nothing
+    boxes = torch.tensor([[8.0, 8, 40, 36], [2, 44, 30, 62]])
+    for sample in samples:
+        sample.detected = InstanceData(bboxes=boxes, labels=torch.zeros(2))
+    both = model(inputs, samples, 'predict')
+    for sample, count in zip(both, counts):
+        assert len(sample.regions) == count + 2
+        ious = sorted(sample.regions.ious[count:].tolist())
+        assert ious == pytest.approx([0, 1])
+    torch.manual_seed(0)
+    drawn = [
+        model.sampler(x.gt_instances, SIZE, SIZE, None, x.detected)
+        for x in samples
+    ]
+    logits = model.logits(inputs, [x.boxes for x in drawn])
+    targets = soft_targets(drawn, 2, (0.35, 0.65))
+    expected = -(targets * logits.log_softmax(1)).sum(1).mean()
+    torch.manual_seed(0)
+    losses = model(inputs, samples, 'loss')
+    torch.testing.assert_close(losses['loss'], expected)
+
+
 def test_frozen_text__has_no_gradient():
     model = build(freeze_text=True)
     model(*batch(), 'loss')['loss'].backward()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset
+from tiny_diffusion import DEFECTS, coco_steel
 
 from dsym.datasets import DefectWindowDataset
 from dsym.datasets.defect_windows import free_box
@@ -48,6 +49,20 @@ def test_windows__one_a_box_and_as_many_of_each_class(boxes):
     assert labels == {0: 1, 1: 2}
     balanced = DefectWindowDataset(boxes, repeat=3)
     assert Counter(x for *_, x in balanced.places) == {0: 6, 1: 6}
+
+
+def test_windows__of_real_images_alone(tmp_path):
+    real = dict(coco_steel(tmp_path), pipeline=[])
+    # painting would fail
+    augmented = dict(
+        type='DiffusionAugment', dataset=real, painter=dict(type='No')
+    )
+    windows = DefectWindowDataset(augmented, balance=False)
+    assert [x[:2] for x in windows.places] == [
+        (i, j)
+        for i, of_image in enumerate(DEFECTS)
+        for j in range(len(of_image))
+    ]
 
 
 @pytest.mark.parametrize('seed', range(8))

@@ -1,4 +1,5 @@
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import mmyolo  # noqa: F401  registers the transforms used below
@@ -15,11 +16,14 @@ from dsym.datasets import (
     NEUDETDataset,
     published_splits,
 )
+from dsym.datasets.split_lists import find_split
 
 # The table of the splits' README: images and boxes; None where it has no
 # figure. labeled + unlabeled must add up to train.
 TABLE = {
     'labeled_20': (324, 766),
+    'labeled_20_half1': (162, None),
+    'labeled_20_half2': (162, None),
     'unlabeled_80': (1296, 2977),
     'labeled_40': (648, None),
     'unlabeled_60': (972, None),
@@ -46,6 +50,18 @@ def stems(dataset):
 
 def test_published_splits__are_those_of_the_table():
     assert published_splits() == sorted(TABLE)
+
+
+def test_halves__every_second_line():
+    """And so as many of each class: the list has 54 of one after the other."""
+    whole, first, second = (
+        Path(find_split(name)).read_text().split()
+        for name in ('labeled_20', 'labeled_20_half1', 'labeled_20_half2')
+    )
+    assert first == whole[::2] and second == whole[1::2]
+    for half in first, second:
+        classes = Counter(x.rpartition('_')[0] for x in half)
+        assert classes == dict.fromkeys(CLASSES, 27)
 
 
 def test_splits__counts_of_the_readme(neu_det_root):

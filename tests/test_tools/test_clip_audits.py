@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import audit_clip
+import audit_clip_images
 import detections_to_coco
 import numpy as np
 import pytest
 import torch
+from dataset_files import write_image, write_xml
+from mmengine.config import Config
 from mmengine.registry import DATASETS
 from tiny_clip import tiny_clip
 from tiny_run import call_script
@@ -21,6 +24,7 @@ from dsym.clip import load_scorer, save_clip
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.datasets import SteelSynthDataset
 from dsym.engine.mean_teacher_loop import boxes_per_image
+from dsym.errors import InputError
 from dsym.models.detectors import DSYMDetector
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
@@ -202,6 +206,71 @@ def test_calibrate_clip__bad_input_is_one_line(
     assert last.startswith('calibrate_clip.py: error: ') and message in last
 
 
+@pytest.fixture
+def neu_det(tmp_path):
+    """Eight images as NEU-DET has them; all but two are labelled."""
+    root = tmp_path / 'NEU-DET'
+    names = [f'{CLASSES[i % 6]}_{i}' for i in range(8)]
+    for i, name in enumerate(names):
+        write_image(root / f'IMAGES/{name}.jpg', 96, 96, seed=i)
+        box = 4, 4, 24 + 4 * i, 30
+        path = root / f'ANNOTATIONS/{name}.xml'
+        write_xml(path, [(name.rpartition('_')[0], box)], (96, 96))
+    for split, part in (('labelled', names[2:]), ('other', names)):
+        (tmp_path / f'{split}.txt').write_text('\n'.join(part))
+    return dict(
+        type='NEUDETDataset',
+        data_root=str(root),
+        split=str(tmp_path / 'labelled.txt'),
+    )
+
+
+def test_audit_clip_images__thresholds_of_real_images(
+    neu_det, tmp_path, monkeypatch
+):
+    save_clip(tiny_clip(), tmp_path / 'clip')
+    augment = dict(
+        type='DiffusionAugment', dataset=neu_det, painter=dict(type='No')
+    )
+    config = tmp_path / 'config.py'
+    config.write_text(f'train_dataloader = dict(dataset={augment!r})\n')
+    out = tmp_path / 'audit.json'
+    options = dict(
+        clip=tmp_path / 'clip',
+        split=tmp_path / 'other.txt',
+        mode='cosine',
+        images=tmp_path / 'polluted',
+        out=out,
+    )
+    options['cache-dir'] = tmp_path / 'cache'
+    arguments = [str(y) for k, x in options.items() for y in (f'--{k}', x)]
+    monkeypatch.setattr(sys, 'argv', ['x', str(config), *arguments])
+    audit_clip_images.main()
+    content = json.loads(out.read_text())
+    # a quarter of the eight of each other kind
+    assert content['images'].pop('defect images') == 8
+    assert [*content['images'].values()] == [2, 2, 2, 2]
+    scorer = load_scorer(
+        str(options['clip']),
+        CLASSES,
+        'cosine',
+        cache_dir=str(options['cache-dir']),
+    )
+    expected = calibrate(
+        scorer, labelled_samples(DATASETS.build(neu_det)), 0.8
+    )
+    for key in ('image_tau', 'typical_tau'):
+        assert content[key] == pytest.approx(getattr(expected, key), abs=1e-5)
+
+
+def test_audit_clip_images__data_set_without_splits(tmp_path):
+    config = Config(
+        dict(train_dataloader=dict(dataset=dict(type='SteelSynthDataset')))
+    )
+    with pytest.raises(InputError, match=r'split dev: .* has no split: give'):
+        audit_clip_images.other_split(config, 'dev')
+
+
 class EnoughError(Exception):
     """A step was made."""
 
@@ -247,17 +316,24 @@ def test_choose__the_best_of_each_class():
     assert kept == [False, True, True, True, False]
 
 
-def test_detections_to_coco__others_are_crowds(prefix, tmp_path, monkeypatch):
+@pytest.mark.parametrize('augmented', [False, True])
+def test_detections_to_coco__others_are_crowds(
+    prefix, tmp_path, monkeypatch, augmented
+):
     labeled = dict(
         type='SteelSynthDataset',
         data_root=str(tmp_path),
         num_images=6,
         num_workers=1,
     )
+    # rates are those of real images; the painter would fail
+    dataset = dict(
+        type='DiffusionAugment', dataset=labeled, painter=dict(type='No')
+    )
     config = tmp_path / 'config.py'
     config.write_text(
         "custom_imports = dict(imports=['dsym'])\n"
-        f'train_dataloader = dict(dataset={labeled!r})\n'
+        f'train_dataloader = dict(dataset={dataset if augmented else labeled})'
     )
     out = tmp_path / 'pseudo.json'
     arguments = [prefix, '--labeled', str(config), '--out', str(out)]

@@ -4,14 +4,16 @@ r"""Does CLIP's filter refuse images without a defect, and keep the others?
         --clip work_dirs/clip/clip --split dev --out audit_images.json
 
 CONFIG is a detector's: thresholds come from the labelled images of its
-``train_dataloader``, defect images from ``--split``. Beside them are put, as
-many in all as there are of these: crops without any true box, enlarged to the
-size of an image; defect-free surfaces of SteelSynth; noise, white and smooth.
-They are written to ``--images``, to be looked at.
+``train_dataloader``, without synthetic ones, defect images from ``--split`` of
+the same data set. Beside them are put, as many in all as there are of these:
+crops without any true box, enlarged to the size of an image; defect-free
+surfaces of SteelSynth; noise, white and smooth. They are written to
+``--images``, to be looked at.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
@@ -21,12 +23,15 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 
 from dsym.clip import PseudoLabelFilter, load_scorer
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.clip.scorer import MODES
+from dsym.datasets.real_images import labelled_images, real_part
 from dsym.datasets.steel_textures import SURFACES, smooth_noise, steel_surface
+from dsym.errors import InputError
 from dsym.provenance import describe_machine, git_commit
 
 MIN_SIDE = 64  # px of a crop without a defect, of 200
@@ -46,6 +51,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cache-dir')
     parser.add_argument('--out', type=Path)
     return parser.parse_args()
+
+
+def other_split(config: Config, split: str) -> BaseDataset:
+    """Build another split of the labelled data set of a config.
+
+    Args:
+        config (Config): With ``train_dataloader``.
+        split (str): Name or file.
+
+    Returns:
+        BaseDataset: Its images.
+
+    Raises:
+        InputError: If the data set has no splits.
+    """
+    settings = real_part(config.train_dataloader.dataset)
+    while 'dataset' in settings:
+        settings = settings['dataset']
+    if 'split' not in settings:
+        raise InputError(
+            f'--split {split}: train_dataloader.dataset of {config.filename} '
+            'has no split: give a config of NEUDETDataset'
+        )
+    return DATASETS.build(dict(settings, split=split))
 
 
 def free_crop(
@@ -146,11 +175,9 @@ def main() -> None:
     args = parse_args()
     config = Config.fromfile(args.config)
     init_default_scope(config.get('default_scope', 'mmdet'))
-    options = config.train_dataloader.dataset
-    dataset = DATASETS.build(options)
+    dataset = labelled_images(config)
     labelled = labelled_samples(dataset)
-    options.split = args.split
-    defects = labelled_samples(DATASETS.build(options))
+    defects = labelled_samples(other_split(config, args.split))
     classes = dataset.metainfo['classes']
     scorer = load_scorer(
         args.clip, classes, args.mode, cache_dir=args.cache_dir
@@ -204,4 +231,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f'error: {error}')

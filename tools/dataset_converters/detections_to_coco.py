@@ -10,10 +10,10 @@ r"""Turn a detector's detections into labels of a data set.
 
 Reads ``work_dirs/teacher.gt.json``, for its images and classes alone, and
 ``work_dirs/teacher.bbox.json``. Of each class the best detections are kept,
-``--share`` of as many as labelled images have (LabelMatch, arXiv:2206.06608);
-with ``--clip`` the best by ``sqrt(score CLIP's)``. The others are written with
-``iscrowd=1``: heads of dsym take their places for neither defect nor
-background.
+``--share`` of as many as real labelled images have (LabelMatch,
+arXiv:2206.06608); with ``--clip`` the best by ``sqrt(score CLIP's)``. The
+others are written with ``iscrowd=1``: heads of dsym take their places for
+neither defect nor background.
 """
 
 import argparse
@@ -25,9 +25,10 @@ from typing import Dict, List, Sequence
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, init_default_scope
+from mmengine.registry import init_default_scope
 
 from dsym.clip import load_scorer
+from dsym.datasets.real_images import labelled_images
 from dsym.engine.mean_teacher_loop import boxes_per_image
 from dsym.errors import InputError
 
@@ -113,7 +114,7 @@ def main() -> int:
     rows = json.loads(Path(f'{args.detections}.bbox.json').read_text())
     config = Config.fromfile(args.labeled)
     init_default_scope(config.get('default_scope', 'mmdet'))
-    labeled = DATASETS.build(config.train_dataloader.dataset)
+    labeled = labelled_images(config)
     classes = tuple(labeled.metainfo['classes'])
     if classes != tuple(x['name'] for x in images['categories']):
         raise InputError(

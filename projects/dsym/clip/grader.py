@@ -29,10 +29,11 @@ class CLIPGrader(BaseModel):
     """CLIP that learns to grade boxes of defects.
 
     As ClipGrader: true boxes, badly placed ones and background are drawn from
-    labelled images, and the similarity of their embeddings to the texts of
-    :class:`Prompts` is trained by cross-entropy over all groups: a well
-    placed crop is close to its class's defect text, further from those of
-    other classes, of badly placed crops and of no defect.
+    labelled images, and boxes that detectors made there if the data set is a
+    :class:`DetectedBoxDataset`. The similarity of their embeddings to the
+    texts of :class:`Prompts` is trained by cross-entropy over all groups: a
+    well placed crop is close to its class's defect text, further from those
+    of other classes, of badly placed crops and of no defect.
 
     Args:
         clip (str or dict): As in :func:`load_clip`; a dict trains from
@@ -151,7 +152,8 @@ class CLIPGrader(BaseModel):
 
         Args:
             inputs (Tensor): ``(B, 3, H, W)``.
-            data_samples (list[DetDataSample]): With ``gt_instances``.
+            data_samples (list[DetDataSample]): With ``gt_instances``, and
+                ``detected`` if :class:`DetectedBoxDataset` gives it.
             mode (str): 'loss' or 'predict'. Defaults to 'loss'.
 
         Returns:
@@ -168,7 +170,8 @@ class CLIPGrader(BaseModel):
                 generator = torch.Generator().manual_seed(seed)
             shape = sample.batch_input_shape
             truth = sample.gt_instances
-            drawn.append(self.sampler(truth, *shape, generator))
+            found = sample.get('detected')
+            drawn.append(self.sampler(truth, *shape, generator, found))
             if self.parts and mode == 'loss':
                 parts = describe(image_parts(shape).to(inputs.device), truth)
                 both = zip(drawn.pop(), parts)

@@ -5,6 +5,7 @@ from .dataset_report import check_dataset, format_report
 from .defect_dataset import DefectDataset
 from .defect_voc import DefectVOCDataset
 from .defect_windows import DefectWindowDataset
+from .detected_boxes import DetectedBoxDataset
 from .diffusion_augment import DiffusionAugment
 from .image_checks import check_images
 from .issues import DatasetError, Issue
@@ -27,6 +28,7 @@ __all__ = [
     'DefectDataset',
     'DefectVOCDataset',
     'DefectWindowDataset',
+    'DetectedBoxDataset',
     'DiffusionAugment',
     'Issue',
     'LoadCachedImageFromFile',

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..diffusion.windows import cut_window, place_window, real_instances
+from .real_images import real_part
 
 SEEN = 0.5  # share of a box that has to be in a window
 MIN_SHARE = 0.04  # of a window's side
@@ -24,7 +25,8 @@ class DefectWindowDataset(Dataset):
     flipped at random: what :class:`ConditionalDiffusion` is trained on.
 
     Args:
-        dataset (dict or BaseDataset): Labelled images.
+        dataset (dict or BaseDataset): Labelled images; synthetic ones of a
+            :class:`DiffusionAugment` are left out, before they are painted.
         size (int): Side of a window in px. Defaults to 64.
         context (tuple[float]): Range of the window's side for one of the
             box's longer side. Defaults to (1.2, 2.5).
@@ -51,6 +53,8 @@ class DefectWindowDataset(Dataset):
         min_side: int = 32,
         clean: float = 0.0,
     ) -> None:
+        # a painter is not to learn from paintings
+        dataset = real_part(dataset)
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
         self.dataset = dataset

@@ -35,11 +35,11 @@ class NEUDETDataset(DefectVOCDataset):
         data_root (str): The downloaded folder, or the one that contains it
             as ``NEU-DET``. Defaults to ``'data/NEU-DET'``.
         split (str, optional): Name of a list that comes with the package
-            (``labeled_20``, ``unlabeled_80``, ``labeled_40``,
-            ``unlabeled_60``, ``dev``, ``train``, ``test``, ``paper_test``,
-            ``paper_test_clean``, ``paper_val``) or path of a text file with
-            one image a line. None takes every image. Defaults to
-            ``'labeled_20'``.
+            (``labeled_20``, ``labeled_20_half1``, ``labeled_20_half2``,
+            ``unlabeled_80``, ``labeled_40``, ``unlabeled_60``, ``dev``,
+            ``train``, ``test``, ``paper_test``, ``paper_test_clean``,
+            ``paper_val``) or path of a text file with one image a line. None
+            takes every image. Defaults to ``'labeled_20'``.
         data_prefix (dict, optional): Folders ``img`` and ``ann``, for a copy
             in neither layout. Defaults to None, which looks for them.
         one_based (bool): Subtract 1 from all coordinates, which run 1..200,

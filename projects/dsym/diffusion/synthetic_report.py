@@ -85,9 +85,9 @@ class SyntheticReport:
             dict: ``images``, ``painted``, ``defects``, ``reasons``, ``found``
             (share of all painted defects of a class that the gate's detector
             finds with an IoU of 0.5) and, with a scorer, ``kernel_distance``
-            of kept and of refused ones to the real ones and of one half of
-            these to the other, mean and standard deviation, of all and by
-            class.
+            of kept and of refused ones to the real ones and of those in one
+            half of the real images to those in the other, mean and standard
+            deviation, of all and by class.
         """
         reasons: Counter = Counter()
         found = {name: [] for name in self.classes}
@@ -119,8 +119,8 @@ class SyntheticReport:
             }
             # of one half of the real ones to the other: what 0 looks like
             halves = [
-                tuple(x[start::2] for x in features['real'])
-                for start in (0, 1)
+                tuple(x[half] for x in features['real'])
+                for half in image_halves(self.real)
             ]
             summary['kernel_distance']['real'] = self.distances(*halves)
         return summary
@@ -174,6 +174,28 @@ class SyntheticReport:
             cut_tile(read_image(path, 1), box, title)
             for path, box, _, title in (mine[round(i)] for i in chosen)
         ]
+
+
+def image_halves(boxes: Sequence[Box]) -> List[List[int]]:
+    """Split real defects in two, all of an image on the same side.
+
+    Two defects of one image share its light and its steel: apart, they would
+    make the halves more alike than defects of new images are.
+
+    Args:
+        boxes (Sequence[Box]): Defects.
+
+    Returns:
+        list[list[int]]: Indices of those in a random half of the images,
+        always the same, and of those in the other.
+    """
+    images = [*dict.fromkeys(x[0] for x in boxes)]
+    order = np.random.default_rng(0).permutation(len(images))
+    first = {images[i] for i in order[: len(images) // 2]}
+    return [
+        [i for i, x in enumerate(boxes) if (x[0] in first) == side]
+        for side in (True, False)
+    ]
 
 
 def labels_of(boxes: Sequence[Box]) -> torch.Tensor:

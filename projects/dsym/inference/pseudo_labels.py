@@ -10,14 +10,14 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, TASK_UTILS, DefaultScope
+from mmengine.registry import TASK_UTILS, DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
 from ..clip.adapted import load_scorer
 from ..clip.calibration import calibrate, labelled_samples
 from ..clip.pseudo_label_filter import PseudoLabelFilter
-from ..datasets.real_images import real_images
+from ..datasets.real_images import labelled_images
 from ..engine.mean_teacher_loop import boxes_per_image
 from ..errors import InputError
 from ..models.task_modules.class_thresholds import ClassThresholds
@@ -112,27 +112,6 @@ def needs_labeled(settings: Dict[str, Any], clip: Optional[str]) -> str:
     return '--clip' if clip else ''
 
 
-def real_part(settings: Any) -> Any:
-    """Leave ``DiffusionAugment`` out of a data set, before it paints.
-
-    Args:
-        settings (Any): Of a data set, of several, or one that is built.
-
-    Returns:
-        Any: The same without synthetic images.
-    """
-    if isinstance(settings, (list, tuple)):
-        return [real_part(x) for x in settings]
-    if not isinstance(settings, dict):
-        return real_images(settings)
-    if settings.get('type') == 'DiffusionAugment':
-        return real_part(settings['dataset'])
-    wrapped = {
-        k: settings[k] for k in ('dataset', 'datasets') if k in settings
-    }
-    return {**settings, **{k: real_part(x) for k, x in wrapped.items()}}
-
-
 def labeled_images(
     config: Config, why: str, classes: Sequence[str]
 ) -> BaseDataset:
@@ -156,7 +135,7 @@ def labeled_images(
         )
     scope = config.get('default_scope', 'mmdet')
     with DefaultScope.overwrite_default_scope(scope):
-        found = DATASETS.build(real_part(config.train_dataloader.dataset))
+        found = labelled_images(config)
     known = tuple(found.metainfo['classes'])
     if known != tuple(classes):
         raise InputError(
