@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 from studies.plan import load_study  # noqa: E402
-from studies.record import epoch_losses  # noqa: E402
+from studies.record import epoch_losses, split_of  # noqa: E402
 
 STUDY = ROOT / 'tools' / 'study.py'
 
@@ -198,3 +198,14 @@ def test_losses__of_epochs_or_of_lines():
     for row in rows:
         row['epoch'] = 1 + (row['step'] > 2)
     assert epoch_losses(rows) == [3.0, 1.0]
+
+
+def test_split__of_wrapped_data_sets():
+    dev = dict(type='NEUDETDataset', split='dev')
+    folder = dict(type='DefectVOCDataset')
+    painted = dict(type='DiffusionAugment', dataset=dict(dev, split='train'))
+    assert split_of(dev) == 'dev'
+    assert split_of(folder) is None
+    assert split_of(painted) == 'train'
+    both = dict(type='ConcatDataset', datasets=[dev, painted, folder])
+    assert split_of(both) == 'dev + train'

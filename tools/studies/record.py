@@ -1,7 +1,7 @@
 """One JSON of a finished run, out of its work_dir."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 
@@ -56,6 +56,18 @@ def training_figures(run: Run) -> Dict[str, Any]:
     )
 
 
+def split_of(dataset: Dict[str, Any]) -> Optional[str]:
+    """Name the split that a data set or what it wraps reads.
+
+    Returns:
+        str, optional: Several are joined by ' + '; None if there is none.
+    """
+    inner = dataset.get('dataset') or dataset.get('datasets') or []
+    parts = inner if isinstance(inner, (list, tuple)) else [inner]
+    names = [dataset.get('split'), *map(split_of, parts)]
+    return ' + '.join(dict.fromkeys(filter(None, names))) or None
+
+
 def epoch_losses(steps: List[Dict[str, Any]]) -> List[float]:
     """The loss that was logged last in each epoch, or each time."""
     last = {row.get('epoch', row['step']): row['loss'] for row in steps}
@@ -88,7 +100,7 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
         trainer=run.trainer,
         **started,
         seed=run.seed,
-        train_split=config.train_dataloader.dataset.get('split'),
+        train_split=split_of(config.train_dataloader.dataset),
         **training_figures(run),
         machine=describe_machine(),
         note=run.note,
