@@ -14,6 +14,7 @@ from mmengine.registry import (
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 LEAVES = sorted(p for p in CONFIGS.glob('[!_]*/*.py'))
+SEMI = [p for p in LEAVES if p.match('dsym/*_neu-det-semi*.py')]
 COCO_PARAMS = {  # parameters of the training graph with 80 classes
     't': 3717648,
     's': 9804480,
@@ -88,3 +89,20 @@ def test_config_builds(path):
     for hook in config.custom_hooks:
         if 'num_last_epochs' in hook:
             assert 0 < hook.num_last_epochs < length
+
+
+@pytest.mark.parametrize('path', SEMI, ids=lambda p: p.stem)
+def test_semi_config__lists_of_images(path):
+    config = Config.fromfile(path)
+    percent = int(path.stem[-2:])
+    hidden = f'unlabeled_{100 - percent}'
+    assert config.train_dataloader.dataset.split == f'labeled_{percent}'
+    unlabeled = config.train_cfg.unlabeled_dataloader.dataset
+    assert unlabeled.split == hidden and unlabeled.unlabeled
+    (audit,) = (
+        x for x in config.custom_hooks if x.type == 'PseudoLabelAuditHook'
+    )
+    assert audit.dataset.split == hidden
+    # dev is a part of unlabeled_80 and of labeled_40
+    assert config.val_dataloader.dataset.split == 'dev'
+    assert 'save_best' not in config.default_hooks.checkpoint

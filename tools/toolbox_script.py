@@ -85,6 +85,22 @@ def init_cpu_processes() -> None:
         sys.argv += ['--cfg-options', 'model_wrapper_cfg.device_ids=None']
 
 
+def bf16_on_cpu() -> None:
+    """Let ``--amp`` of ``train.py`` work on a machine without a GPU.
+
+    MMEngine's ``AmpOptimWrapper``, which it stands for, refuses to run there.
+    """
+    from mmengine.device import get_device
+
+    if '--amp' in sys.argv and get_device() == 'cpu':
+        sys.argv.remove('--amp')
+        sys.argv += [
+            '--cfg-options',
+            'optim_wrapper.type=BF16OptimWrapper',
+            'optim_wrapper.enabled=True',
+        ]
+
+
 def run(name: str) -> None:
     """Run ``mmdet/.mim/tools/{name}`` in this process.
 
@@ -107,5 +123,7 @@ def run(name: str) -> None:
             'its tools there.'
         )
     init_cpu_processes()
+    if name == 'train.py':
+        bf16_on_cpu()
     with one_line_errors():
         runpy.run_path(str(script), run_name='__main__')

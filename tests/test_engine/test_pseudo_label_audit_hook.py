@@ -153,6 +153,36 @@ def test_two_epochs__figures_table_and_scalars(tmp_path):
     assert scalars[0]['step'] == 1
 
 
+def test_parts__rows_and_scalars_of_their_own(tmp_path):
+    """The true box is certain, a wrong one is uncertain, none is doubtful."""
+    stages = dict(
+        selected=found(BOX, [50.0, 50.0, 60.0, 60.0]),
+        certain=found(BOX),
+        uncertain=found([50.0, 50.0, 60.0, 60.0]),
+        doubtful=found(),
+    )
+    steps = [[Record('data/0.jpg', stages)]]
+    (table,) = train(tmp_path, Labeller(steps), max_epochs=1)
+    (entry,) = read(tmp_path)
+    assert [*entry['stages']] == [*stages]
+    rows = [
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in table.splitlines()
+    ]
+    names = [row[0] for row in rows if row]
+    classes = ['selected a', 'selected b']  # of all labels
+    assert names == ['pseudo-labels', *stages, *classes]
+    assert ['certain', '1.00', '1', '100.0', '100.0'] in rows
+    assert ['uncertain', '1.00', '1', '0.0', '0.0'] in rows
+    assert ['doubtful', '0.00', '0', '-', '0.0'] in rows
+    assert ['selected a', '2.00', '2', '50.0', '100.0'] in rows
+    (log,) = tmp_path.glob('*/vis_data/scalars.json')
+    (scalars,) = map(json.loads, log.read_text().splitlines()[-1:])
+    assert scalars['pseudo/certain_precision'] == 1
+    assert scalars['pseudo/uncertain_precision'] == 0
+    assert scalars['pseudo/doubtful_boxes_per_image'] == 0
+
+
 def test_resumed_run__goes_on_and_replaces(tmp_path):
     good, bad = [record('data/0.jpg')], [record('data/1.jpg')]
     train(tmp_path, Labeller([good] * 6), max_epochs=3)

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 
 from dsym.errors import InputError
 from dsym.evaluation import PseudoLabelAudit
-from dsym.evaluation.pseudo_label_audit import nan_to_none
+from dsym.evaluation.pseudo_label_audit import last_stage, nan_to_none
 
 LEFT, RIGHT = [0, 0, 10, 10], [50, 0, 60, 10]
 NEAR_LEFT = [0, 0, 10, 8]  # IoU 0.8 with LEFT
@@ -101,6 +101,13 @@ def test_no_boxes_or_no_truth__nan_and_null(audit):
 
 def test_nothing_seen__no_stages(audit):
     assert audit.compute() == {}
+
+
+def test_last_stage__holds_all_labels():
+    assert last_stage(['predicted', 'selected']) == 'selected'
+    stages = ['predicted', 'selected', 'certain', 'uncertain', 'doubtful']
+    assert last_stage(stages) == 'selected'
+    assert last_stage([*stages, 'filtered']) == 'filtered'
 
 
 def test_merge__equals_one_audit(audit):

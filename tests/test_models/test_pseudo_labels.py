@@ -10,8 +10,10 @@ from mmengine.structures import InstanceData
 
 from dsym.errors import InputError
 from dsym.models.detectors.pseudo_labels import (
+    between_views,
     homographies,
     move_boxes,
+    predict_originals,
     predict_views,
 )
 
@@ -102,6 +104,22 @@ def test_homographies__missing():
     assert 'meta_keys of its mmdet.PackDetInputs' in str(error.value)
 
 
+def test_between_views__by_way_of_the_original():
+    """From 2x, 10 px to the right, to 3x and mirrored."""
+
+    def view(*rows):
+        return DetDataSample(metainfo=dict(homography_matrix=np.array(rows)))
+
+    first = view([2.0, 0, 10], [0, 2, 0], [0, 0, 1])
+    second = view([-3.0, 0, 600], [0, 3, 0], [0, 0, 1])
+    found = between_views([first, second], [second, second], 'cpu')
+    assert found.dtype == torch.float32
+    # the original's x is (x' - 10) / 2, the other view's 600 - 3 x
+    expected = [[-1.5, 0, 615], [0, 1.5, 0], [0, 0, 1]]
+    torch.testing.assert_close(found[0], torch.tensor(expected))
+    torch.testing.assert_close(found[1], torch.eye(3))
+
+
 @pytest.fixture
 def head():
     """mmyolo's YOLOv8 with one level of stride 32."""
@@ -166,6 +184,18 @@ def test_predictions_are_clipped_to_the_view(head):
     scores, distances = outputs()
     (found,) = predict_views(head, (scores, [distances[0] * 8]), [VIEW], CFG)
     assert found.bboxes.tolist() == [[112, 0, 640, 640], [0, 0, 464, 432]]
+
+
+def test_originals__scaled_back_without_the_padding(head):
+    """The view is 3.2 times the original, 64 px below its upper edge."""
+    view = VIEW.new()
+    matrix = np.array([[3.2, 0, 0], [0, 3.2, 64], [0, 0, 1]])
+    view.set_metainfo(dict(homography_matrix=matrix))
+    (found,) = predict_originals(head, outputs(), [view], CFG)
+    # the second one has 32 of its 96 px in the image
+    expected = [[140.0, 70, 170, 100], [10, 0, 40, 10]]
+    torch.testing.assert_close(found.bboxes, torch.tensor(expected))
+    assert found.rows.tolist() == [0, 1]
 
 
 def test_float32_under_autocast(head):

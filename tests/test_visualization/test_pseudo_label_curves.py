@@ -52,6 +52,20 @@ def test_lines__are_stages_and_classes(entries):
     assert panels[3].get_title() == 'Precision of filtered boxes'
 
 
+def test_parts__have_lines_but_are_not_the_last_stage(entries):
+    entries[1]['stages'].update(
+        certain=figures(0.9, 1.0),
+        uncertain=figures(0.3, 0.5),
+        doubtful=figures(0.2, 0.7),
+    )
+    panels = pseudo_label_figure(entries, ['a']).axes
+    labels = [line.get_label() for line in panels[0].get_lines()]
+    assert labels[2:] == ['filtered', 'certain', 'uncertain', 'doubtful']
+    assert panels[0].get_lines()[3].get_ydata().tolist() == [0.9]
+    assert panels[3].get_title() == 'Precision of filtered boxes'
+    assert panels[3].get_lines()[0].get_ydata().tolist() == [0.7]
+
+
 def test_boxes__logarithmic_only_if_many(entries):
     def scale():
         return pseudo_label_figure(entries, ['a']).axes[2].get_yscale()

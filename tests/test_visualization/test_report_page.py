@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from report_files import SCRIPT_CLASS, Page, write_run, write_study
+from report_files import SCRIPT_CLASS, Page, audit, write_run, write_study
 
 from dsym.errors import InputError
 from dsym.visualization.report import Pictures, run_report, study_report
@@ -11,7 +11,11 @@ from dsym.visualization.report.inputs import (
     read_run,
     read_synthetic,
 )
-from dsym.visualization.report.pseudo_section import keep_rates, stage_lines
+from dsym.visualization.report.pseudo_section import (
+    audit_body,
+    keep_rates,
+    stage_lines,
+)
 from dsym.visualization.report.study_sections import ablation_bars
 from dsym.visualization.report.svg import inline_svg
 
@@ -168,6 +172,18 @@ def test_stage_lines__keep_rate():
         ('predicted', [3], [1]),
         ('selected', [3], [0.25]),
     ]
+
+
+def test_audit__parts_have_rows_and_classes_are_those_of_all_labels():
+    entries = audit(['a'])
+    stages = entries[0]['stages']
+    part = dict(boxes=1, true_positives=1, precision=1.0, recall=0.25)
+    stages['certain'] = dict(part, boxes_per_image=0.5, classes=dict(a=part))
+    body = audit_body(entries, 'x')
+    # of 8 boxes that were predicted
+    assert ['certain', '1', '12.5', '100.0', '25.0'] in Page(body).cells
+    assert 'Each class after the last stage, selected, in epoch 1' in body
+    assert ['a', '4', '50.0', '50.0', '50.0'] in Page(body).cells
 
 
 def test_inline_svg__ids_differ_and_text_stays():

@@ -111,12 +111,10 @@ def plot_run(
         figure = training_figure(read_scalars(work_dir))
         paths.append(save_figure(figure, out_dir / 'training.png'))
     if pseudo_labels:
-        last_stage = list(pseudo_labels[-1]['stages'].values())[-1]
+        stage = next(iter(pseudo_labels[-1]['stages'].values()))
         path = out_dir / 'pseudo_labels.png'
         paths.append(
-            plot_pseudo_labels(
-                pseudo_labels, path, list(last_stage['classes'])
-            )
+            plot_pseudo_labels(pseudo_labels, path, list(stage['classes']))
         )
     for file in curve_files:
         curves, name = load_json(file), file.name[: -len(CURVES)]

@@ -15,7 +15,11 @@ from mmengine.structures import InstanceData
 from terminaltables import AsciiTable
 
 from ..errors import InputError
-from ..evaluation.pseudo_label_audit import PseudoLabelAudit, nan_to_none
+from ..evaluation.pseudo_label_audit import (
+    PseudoLabelAudit,
+    last_stage,
+    nan_to_none,
+)
 from .unwrapped import unwrapped_model
 
 
@@ -26,7 +30,9 @@ class PseudoLabelAuditHook(Hook):
     The hook reads ``model.pseudo_records``, which hold an image's path and
     its boxes after each stage of the selection, and judges them by
     annotations of the unlabelled images. It only reads: the annotations stay
-    in the hook, no loader and no model sees them.
+    in the hook, no loader and no model sees them. Hard and soft targets of
+    the last stage, ``certain`` and ``uncertain``, and the ``doubtful`` boxes
+    that the student ignores are judged like stages, each for itself.
 
     After an epoch that had pseudo-labels it logs a table, gives the
     visualizer ``pseudo/<stage>_precision``, ``pseudo/<stage>_recall`` and
@@ -199,7 +205,7 @@ def read_entries(path: str) -> List[dict]:
 
 
 def format_table(stages: Dict[str, Dict[str, Any]]) -> str:
-    """Draw all stages, and below the classes of the last one.
+    """Draw all stages and parts, and below the classes of the last stage.
 
     Args:
         stages (dict[str, dict]): What :meth:`PseudoLabelAudit.compute` gave.
@@ -222,6 +228,8 @@ def format_table(stages: Dict[str, Dict[str, Any]]) -> str:
 
     for stage, figures in stages.items():
         add(stage, figures, figures['images'])
+    stage = last_stage(stages)
+    figures = stages[stage]
     for name, class_figures in figures['classes'].items():
         add(f'{stage} {name}', class_figures, figures['images'])
     return AsciiTable(rows).table

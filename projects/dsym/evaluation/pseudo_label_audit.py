@@ -3,7 +3,7 @@
 import math
 import os.path as osp
 from dataclasses import dataclass
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Iterable, Sequence
 
 import numpy as np
 from mmengine.structures import InstanceData
@@ -13,6 +13,21 @@ from .defect_metric import to_numpy
 from .detection_curves import match_detections
 
 IOU_THR = np.array([0.5], dtype=np.float32)
+# Not stages of the way, but what its end consists of: hard and soft targets,
+# and boxes that are ignored instead of being background.
+PARTS = ('certain', 'uncertain', 'doubtful')
+
+
+def last_stage(stages: Iterable[str]) -> str:
+    """Name the stage whose boxes are the pseudo-labels.
+
+    Args:
+        stages (Iterable[str]): Names in the order of the stages.
+
+    Returns:
+        str: The last one that is no part of another.
+    """
+    return [name for name in stages if name not in PARTS][-1]
 
 
 def normalize_path(path: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Sequence, Union
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..evaluation.pseudo_label_audit import last_stage
 from .style import WIDTH, class_styles, save_figure
 
 # Box counts above which the axis is logarithmic: a detector predicts hundreds
@@ -61,7 +62,7 @@ def pseudo_label_figure(
         panels[2].set_yscale('symlog', linthresh=1)
     panels[2].set_ylim(bottom=0)
 
-    last = stages[-1]
+    last = last_stage(stages)
     styles = class_styles(class_names)
     for name in class_names:
         _plot(

@@ -1,5 +1,5 @@
 from .dsym_detector import DSYMDetector
-from .pseudo_labels import PseudoRecord
 from .pseudo_mix import PseudoMixUp, PseudoMosaic
+from .pseudo_records import PseudoRecord
 
 __all__ = ['DSYMDetector', 'PseudoMixUp', 'PseudoMosaic', 'PseudoRecord']

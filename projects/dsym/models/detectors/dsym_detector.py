@@ -1,4 +1,3 @@
-import math
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -7,7 +6,7 @@ from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.config import ConfigDict
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
 from mmengine.structures import InstanceData
 from mmyolo.models.dense_heads import YOLOv8Head
@@ -16,6 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..dense_heads import YOLOv9Head
 from .checkpoints import double_plain, has_part
+from .chosen_images import choose_images
 from .dense_outputs import (
     branch_preprocessor,
     level_outputs,
@@ -26,11 +26,13 @@ from .dense_outputs import (
 from .doubtful_boxes import doubtful_boxes
 from .pseudo_labels import (
     PSEUDO_CFG,
-    PseudoRecord,
+    between_views,
     homographies,
     move_boxes,
-    predict_views,
+    predict_originals,
 )
+from .pseudo_records import PseudoRecord, split_by_weight
+from .ramp import gaussian_ramp
 
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
@@ -62,8 +64,8 @@ class DSYMDetector(SemiBaseDetector):
 
             - ``sup_weight`` (float): Defaults to 1.
             - ``unsup_weight`` (float): The final lambda. Defaults to 1.
-            - ``ramp_steps`` (int): Unsupervised steps over which it rises as
-              ``exp(-5 (1 - t)^2)``. Defaults to 0, at once.
+            - ``ramp_steps`` (int): Unsupervised steps over which it rises,
+              see :func:`gaussian_ramp`. Defaults to 0, at once.
             - ``pseudo_test_cfg`` (dict): Inference settings of the teacher
               over ``test_cfg``, which is made for mAP. Defaults to boxes of
               a score of 0.05, one class each, NMS at IoU 0.6.
@@ -241,14 +243,10 @@ class DSYMDetector(SemiBaseDetector):
         return {**losses, **unsup}
 
     def unsup_weight(self) -> float:
-        """Lambda of this step (a Gaussian ramp, arXiv:1610.02242)."""
+        """Lambda of this step."""
         cfg = self.semi_train_cfg
-        done = min(
-            1.0, int(self.unsup_steps) / max(1, cfg.get('ramp_steps', 0))
-        )
-        if not cfg.get('ramp_steps'):
-            done = 1.0
-        return cfg.get('unsup_weight', 1.0) * math.exp(-5 * (1 - done) ** 2)
+        share = gaussian_ramp(int(self.unsup_steps), cfg.get('ramp_steps', 0))
+        return cfg.get('unsup_weight', 1.0) * share
 
     @torch.no_grad()
     def pseudo_label(
@@ -267,17 +265,7 @@ class DSYMDetector(SemiBaseDetector):
         """
         head = self.teacher.bbox_head
         outs = head(self.teacher.extract_feat(inputs))
-        back = torch.linalg.inv(homographies(samples, inputs.device))
-        predicted = [
-            move_boxes(boxes, matrix, sample.ori_shape)
-            for boxes, matrix, sample in zip(
-                predict_views(head, outs, samples, self.pseudo_cfg),
-                back,
-                samples,
-            )
-        ]
-        for boxes in predicted:
-            boxes.rows = torch.arange(len(boxes), device=inputs.device)
+        predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
         judge, before = self._filter
         if judge is not None and before:
             predicted = judge(samples, predicted)
@@ -287,14 +275,17 @@ class DSYMDetector(SemiBaseDetector):
             labels = judge(samples, labels)
             self.check_weights(any('weights' in boxes for boxes in labels))
             stages['filtered'] = labels
-        self.pseudo_records = [
-            PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
-            for sample, *boxes in zip(samples, *stages.values())
-        ]
         settings = self.semi_train_cfg.get('doubtful', {})
         doubtful = [
             doubtful_boxes(*boxes, self.selector, **settings)
             for boxes in zip(predicted, labels)
+        ]
+        stages.update(split_by_weight(labels))
+        if self.knows_weights:  # for other heads they are background
+            stages['doubtful'] = doubtful
+        self.pseudo_records = [
+            PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
+            for sample, *boxes in zip(samples, *stages.values())
         ]
         return outs, labels, doubtful
 
@@ -319,74 +310,68 @@ class DSYMDetector(SemiBaseDetector):
 
         Args:
             inputs (Tensor): Strong views ``(B, 3, H, W)``.
-            samples (dict[str, list]): Samples of all branches.
+            samples (dict[str, list]): Samples of all branches, the student's
+                with the doubtful boxes as ``ignored_instances``.
             labels (list[InstanceData]): Pseudo-labels in these views.
             teacher_outs (tuple): Of the teacher's head on the weak views.
 
         Returns:
             dict[str, Tensor]: The detector's losses and the consistency's.
         """
-        num_images = len(labels)
-        kept = [i for i, x in enumerate(labels) if not x.get('refused')]
-        learnt = kept
-        if not self.semi_train_cfg.get('empty_images'):
-            learnt = [i for i in kept if len(labels[i])]
-        # only consistency looks at images without boxes
-        seen = learnt if self.consistency is None else kept
-        # heads and SyncBN wait for all ranks: one without images goes along
-        anywhere = torch.tensor([len(seen), len(learnt)], device=inputs.device)
-        all_reduce(anywhere, 'max')
-        if not anywhere[0]:
+        chosen = choose_images(
+            labels,
+            self.semi_train_cfg.get('empty_images', False),
+            compares=self.consistency is not None,
+        )
+        if chosen is None:
             return {}
-        # every image weighs the same, however many are left
-        shares = len(seen) / num_images, len(learnt) / num_images
-        seen = seen or [*range(num_images)]
-        learnt = [seen.index(i) for i in learnt] or [*range(len(seen))]
+        seen, learnt = chosen.seen, chosen.learnt
         student = [samples['unsup_student'][i] for i in seen]
         labels = [labels[i] for i in seen]
-        if len(seen) < num_images:
+        ignored = [sample.ignored_instances for sample in student]
+        if len(seen) < len(inputs):
             inputs, teacher_outs = inputs[seen], pick(teacher_outs, seen)
         if self.mix is not None:
             # seeded: a resumed run mixes the same
             generator = torch.Generator().manual_seed(int(self.unsup_steps))
-            inputs, labels = self.mix(inputs, labels, generator)
+            inputs, labels, ignored = self.mix(
+                inputs, labels, ignored, generator
+            )
         head = self.student.bbox_head
         outs = head(self.student.extract_feat(inputs))
         losses = {}
-        if anywhere[1]:
+        if chosen.has_labels:
             losses = self.loss_of_boxes(
                 outs if len(learnt) == len(seen) else pick(outs, learnt),
                 [labels[i] for i in learnt],
+                [ignored[i] for i in learnt],
                 [student[i] for i in learnt],
             )
-            losses = reweight_loss_dict(losses, shares[1])
+            losses = reweight_loss_dict(losses, chosen.learnt_share)
         if self.consistency is not None:
             teacher = [samples['unsup_teacher'][i] for i in seen]
-            # solve, unlike a product, stays in float32 under autocast
-            to_student = torch.linalg.solve(
-                homographies(teacher, inputs.device),
-                homographies(student, inputs.device),
-                left=False,
-            )
             terms, self.disagreement = self.consistency(
                 *level_outputs(head, outs, inputs),
                 *teacher_outs[:2],
-                to_student,
+                between_views(teacher, student, inputs.device),
                 [x.img_shape for x in teacher],
                 head.featmap_strides,
             )
-            losses = {**losses, **reweight_loss_dict(terms, shares[0])}
+            losses.update(reweight_loss_dict(terms, chosen.seen_share))
         return losses
 
     def loss_of_boxes(
-        self, outs: tuple, labels: List[InstanceData], samples: SampleList
+        self,
+        outs: tuple,
+        labels: List[InstanceData],
+        ignored: List[InstanceData],
+        samples: SampleList,
     ) -> Dict[str, Tensor]:
         """The detector's own losses with pseudo-labels as targets."""
-        ignored = None
-        if self.knows_weights and self.mix is None:
-            ignored = [sample.ignored_instances for sample in samples]
         metas = [sample.metainfo for sample in samples]
         head = self.student.bbox_head
+        if not self.knows_weights:
+            ignored = None
         losses = weigh_box_terms(
             head.loss_by_feat(*outs, labels, metas, ignored),
             self.semi_train_cfg.get('box_weight', 1.0),

@@ -1,4 +1,4 @@
-from typing import Dict, NamedTuple, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import torch
 from mmdet.structures import DetDataSample
@@ -19,20 +19,6 @@ PSEUDO_CFG = dict(
 # As YOLOv5RandomAffine treats true boxes that it moves out of an image.
 MIN_SIDE = 2.0  # px
 MIN_AREA_LEFT = 0.1
-
-
-class PseudoRecord(NamedTuple):
-    """What became of the teacher's boxes of one image.
-
-    Attributes:
-        img_path (str): The image.
-        stages (dict[str, InstanceData]): ``predicted``, ``selected`` and,
-            with a filter, ``filtered``: each with ``bboxes`` in pixels of the
-            original image, ``scores`` and ``labels``.
-    """
-
-    img_path: str
-    stages: Dict[str, InstanceData]
 
 
 def homographies(samples: Sequence[DetDataSample], device) -> Tensor:
@@ -61,6 +47,25 @@ def homographies(samples: Sequence[DetDataSample], device) -> Tensor:
             for x in samples
         ]
     ).to(device)
+
+
+def between_views(
+    first: Sequence[DetDataSample], second: Sequence[DetDataSample], device
+) -> Tensor:
+    """The way from one view of each image to another one.
+
+    Args:
+        first (Sequence[DetDataSample]): Of the views where it begins.
+        second (Sequence[DetDataSample]): Of those where it ends.
+        device (torch.device): Where to.
+
+    Returns:
+        Tensor: ``(B, 3, 3)``, float32.
+    """
+    # solve, unlike a product, stays in float32 under autocast
+    return torch.linalg.solve(
+        homographies(first, device), homographies(second, device), left=False
+    )
 
 
 def predict_views(
@@ -131,3 +136,33 @@ def move_boxes(
     boxes = boxes[keep]
     boxes.bboxes = clipped[keep]
     return boxes
+
+
+def predict_originals(
+    head: nn.Module,
+    outs: tuple,
+    samples: Sequence[DetDataSample],
+    cfg: ConfigDict,
+) -> List[InstanceData]:
+    """Decode a dense head's outputs to boxes in pixels of the originals.
+
+    Args:
+        head (nn.Module): The head.
+        outs (tuple): What its forward gave.
+        samples (Sequence[DetDataSample]): Of the views.
+        cfg (ConfigDict): Inference settings.
+
+    Returns:
+        list[InstanceData]: As of :func:`predict_views`, with ``rows``, by
+        which a box is known after a selection.
+    """
+    found = predict_views(head, outs, samples, cfg)
+    device = found[0].bboxes.device
+    back = torch.linalg.inv(homographies(samples, device))
+    originals = [
+        move_boxes(boxes, matrix, sample.ori_shape)
+        for boxes, matrix, sample in zip(found, back, samples)
+    ]
+    for boxes in originals:
+        boxes.rows = torch.arange(len(boxes), device=device)
+    return originals

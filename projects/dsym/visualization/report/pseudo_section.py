@@ -2,6 +2,7 @@
 
 from typing import Any, Dict, List
 
+from ...evaluation.pseudo_label_audit import last_stage
 from ..style import class_styles
 from .charts import Line, line_chart
 from .markup import (
@@ -23,7 +24,7 @@ Entries = List[Dict[str, Any]]
 
 
 def keep_rates(entry: Dict[str, Any]) -> Dict[str, float]:
-    """Share of the first stage's boxes that is left after each stage.
+    """Share of the first stage's boxes that is in each stage.
 
     Args:
         entry (dict): An epoch of the audit.
@@ -81,7 +82,7 @@ def audit_body(entries: Entries, key: str) -> str:
     for figure_key, name, text in (
         ('precision', 'precision', 'Share of pseudo-labels that are right'),
         ('recall', 'recall', 'Share of the hidden defects that are found'),
-        ('kept', 'keep rate', 'Share of predicted boxes that is left'),
+        ('kept', 'keep rate', 'Share of the predicted boxes at each stage'),
         ('boxes_per_image', 'boxes', 'Boxes on an image'),
     ):
         lines = stage_lines(entries, figure_key)
@@ -110,7 +111,8 @@ def audit_body(entries: Entries, key: str) -> str:
     body = legend([(x.name, x.style) for x in lines]) + panels(charts)
     epoch = last['epoch']
     body += table(f'Each stage of the filter in epoch {epoch}', heads, rows)
-    name, stage = list(last['stages'].items())[-1]
+    name = last_stage(last['stages'])
+    stage = last['stages'][name]
     first = next(iter(last['stages'].values()))
     rows = []
     for label, x in stage['classes'].items():
@@ -155,7 +157,8 @@ def pseudo_section(audits: Dict[str, Entries]) -> Part:
         'The teacher labels images whose annotations training never sees; '
         'the audit compares its labels with these annotations at IoU 0.5, '
         'after every stage of the filter. A good filter raises precision and '
-        'loses little recall.'
+        'loses little recall. The boxes of its last stage are hard targets '
+        '(certain) or soft ones (uncertain); doubtful boxes are ignored.'
     )
     bodies = [
         (name, audit_body(entries, f'audit{i}'))

@@ -1,0 +1,44 @@
+"""Which unlabelled images teach the student, and what each weighs."""
+
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from dsym.models.detectors.chosen_images import choose_images
+
+
+def images(*counts, refused=()):
+    """Pseudo-labels of images, so many each."""
+    made = []
+    for i, count in enumerate(counts):
+        made.append(InstanceData(bboxes=torch.zeros(count, 4)))
+        made[i].set_metainfo(dict(refused=i in refused))
+    return made
+
+
+@pytest.mark.parametrize(
+    'empty_images, compares, expected',
+    [
+        # images 1 and 3 have boxes, 2 has none, 0 is refused
+        (False, False, ([1, 3], [0, 1], 0.5, 0.5, True)),
+        # 2 is compared with the teacher, and not learnt
+        (False, True, ([1, 2, 3], [0, 2], 0.75, 0.5, True)),
+        # 2 is background
+        (True, False, ([1, 2, 3], [0, 1, 2], 0.75, 0.75, True)),
+        (True, True, ([1, 2, 3], [0, 1, 2], 0.75, 0.75, True)),
+    ],
+)
+def test_refused_and_empty_images(empty_images, compares, expected):
+    labels = images(2, 1, 0, 3, refused=[0])
+    assert choose_images(labels, empty_images, compares) == expected
+
+
+def test_nothing_to_see__none():
+    assert choose_images(images(1, 2, refused=[0, 1]), True, True) is None
+    assert choose_images(images(0, 0), False, compares=False) is None
+
+
+def test_nothing_to_learn__compared_alone():
+    chosen = choose_images(images(0, 0), False, compares=True)
+    assert chosen.seen == [0, 1] and chosen.seen_share == 1
+    assert chosen.learnt_share == 0 and not chosen.has_labels
