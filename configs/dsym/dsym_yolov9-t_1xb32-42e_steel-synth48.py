@@ -58,7 +58,9 @@ param_scheduler = [
 custom_hooks = [
     *_base_.custom_hooks,
     dict(type='PseudoLabelAuditHook', dataset=_base_.hidden),
-    dict(type='CLIPFilterHook', clip=clip, action='rescore'),
+    dict(
+        type='CLIPFilterHook', clip=clip, action='rescore', mode='cosine',
+        weight=0.3),
 ]
 default_hooks = dict(
     timer=dict(type='PhaseTimerHook'), checkpoint=dict(interval=10))
