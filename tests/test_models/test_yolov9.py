@@ -1,12 +1,16 @@
 """YOLOv9 against the official code and the published counts."""
 
+import copy
+import math
 import os.path as osp
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmyolo.utils import switch_to_deploy
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 from yolo9_peer import build_official, official_loss
 from yolov9_to_dsym import convert_state_dict
@@ -110,22 +114,33 @@ def test_eval_outputs_equal_the_official_ones(pair):
     )
 
 
-def test_training_step_equals_the_official_one(pair):
-    # In double precision, because a bias before a BN has a gradient near
-    # zero, of which fp32 leaves only rounding.
-    _, official, ours = pair
-    official.double().train()
-    ours.double().train()
+# Rows of image index, class and corners, in an image of 128 px.
+BOXES = [
+    [0, 3, 20.0, 30, 90, 100],
+    [0, 7, 64, 8, 120, 60],
+    [0, 5, 1, 2, 127, 126],
+    [1, 3, 4, 70, 44, 126],
+    [1, 79, 50, 50, 70, 66],
+    [1, 11, 8, 4, 92, 80],
+    [1, 2, 70, 80, 110, 122],
+]
+
+
+def start_at(distance, *branches):
+    """Set where boxes start, in strides, as ``init_distance`` does."""
+    bins = torch.arange(16) * math.log(distance / (1 + distance))
+    for branch in branches:
+        branch[-1].bias.data.copy_(bins.repeat(4))
+
+
+def step_images():
     generator = torch.Generator().manual_seed(2)
-    images = torch.rand(2, 3, 128, 128, generator=generator).double()
-    boxes = torch.tensor(
-        [
-            [0, 3, 20.0, 30, 90, 100],
-            [0, 7, 64, 8, 120, 60],
-            [1, 3, 4, 70, 44, 126],
-            [1, 79, 50, 50, 70, 66],
-        ]
-    )
+    return torch.rand(2, 3, 128, 128, generator=generator)
+
+
+def official_step(official, boxes):
+    """Box, class and DFL loss of a step and gradients by our names."""
+    images = step_images().to(next(official.parameters()).dtype)
     targets = torch.cat(
         [
             boxes[:, :2],
@@ -134,38 +149,90 @@ def test_training_step_equals_the_official_one(pair):
         ],
         1,
     )
-
-    official.zero_grad()
+    official.train().zero_grad()
     total, parts = official_loss(official, images, targets)
     total.backward()
-    ours.zero_grad()
-    losses = ours.bbox_head.loss(
-        ours.neck(ours.backbone(images)),
-        dict(bboxes_labels=boxes, img_metas=[{}, {}]),
-    )
-    sum(losses.values()).backward()
-
-    for name, expected in zip(('bbox', 'cls', 'dfl'), parts):
-        value = losses[f'loss_{name}'] + losses[f'aux_loss_{name}']
-        # ours are summed over the two images, the official parts are not
-        assert value.item() / 2 == pytest.approx(expected.item(), rel=1e-3)
-    expected_grads, _ = convert_state_dict(
+    gradients, _ = convert_state_dict(
         {
             name: parameter.grad
             for name, parameter in official.named_parameters()
             if parameter.grad is not None
         }
     )
-    grads = {
+    return [part.item() for part in parts], gradients
+
+
+def our_step(ours, images, boxes):
+    """The same of ours, whose parts the official code does not average."""
+    ours.train().zero_grad()
+    losses = ours.bbox_head.loss(
+        ours.neck(ours.backbone(images)),
+        dict(bboxes_labels=boxes, img_metas=[{}, {}]),
+    )
+    sum(losses.values()).backward()
+    parts = [
+        (losses[f'loss_{name}'] + losses[f'aux_loss_{name}']).item() / 2
+        for name in ('bbox', 'cls', 'dfl')
+    ]
+    return parts, {
         name: parameter.grad
         for name, parameter in ours.named_parameters()
         if parameter.grad is not None
     }
-    assert grads.keys() == expected_grads.keys()
-    for name, grad in grads.items():
-        expected = expected_grads[name]
-        error = (grad - expected).norm() / expected.norm().clamp(min=1e-6)
+
+
+def pair_that_learns_at_all_levels(pair):
+    """Copies whose boxes start at 40, 80 and 160 px.
+
+    YOLOv9's own start, 120 to 480 px, leaves the two coarse levels without a
+    gradient in 128 px, and nothing to compare.
+    """
+    official, ours = map(copy.deepcopy, pair[1:])
+    start_at(2.5, *official.model[-1].cv2, *official.model[-1].cv4)
+    for module in (ours.bbox_head.head_module, ours.bbox_head.aux_head_module):
+        start_at(2.5, *module.reg_preds)
+    return official.double(), ours
+
+
+def test_training_step_equals_the_official_one(pair):
+    # In double precision, because a bias before a BN has a gradient near
+    # zero, of which fp32 leaves only rounding.
+    official, ours = pair_that_learns_at_all_levels(pair)
+    boxes = torch.tensor(BOXES)
+    expected_parts, expected = official_step(official, boxes)
+    parts, gradients = our_step(ours.double(), step_images().double(), boxes)
+    assert parts == pytest.approx(expected_parts, rel=1e-3)
+    assert gradients.keys() == expected.keys()
+    for name in ('head_module', 'aux_head_module'):
+        for level in range(3):
+            bias = expected[f'bbox_head.{name}.reg_preds.{level}.2.bias']
+            assert bias.norm() > 1e-3
+    for name, gradient in gradients.items():
+        wanted = expected[name]
+        error = (gradient - wanted).norm() / wanted.norm().clamp(min=1e-6)
         assert error < 1e-3, f'{name}: relative error {error:.2e}'
+
+
+@pytest.mark.parametrize('pair', ['t', 'c'], indirect=True)
+def test_training_step_of_fused_norms_equals_the_official_one(pair):
+    """In float32 and channels_last, as a CPU trains."""
+    official, ours = pair_that_learns_at_all_levels(pair)
+    ours.to(memory_format=torch.channels_last)
+    boxes = torch.tensor(BOXES)
+    expected_parts, expected = official_step(official, boxes)
+    images = step_images().to(memory_format=torch.channels_last)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        parts, gradients = our_step(ours, images, boxes)
+    calls = {row.key: row.count for row in profiled.key_averages()}
+    assert calls['dsym::bn_silu'] > 10, calls
+    assert parts == pytest.approx(expected_parts, rel=1e-3)
+    for name, gradient in gradients.items():
+        wanted = expected[name].float()
+        if wanted.norm() > 1e-4:  # not of a bias before a BN
+            likeness = F.cosine_similarity(
+                gradient.flatten(), wanted.flatten(), 0
+            )
+            assert likeness > 0.999, f'{name}: {likeness:.5f}'
 
 
 @pytest.mark.parametrize('size', SIZES)

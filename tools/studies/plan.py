@@ -9,9 +9,12 @@ from mmengine.config import Config
 from dsym.errors import InputError
 from dsym.provenance import config_hash
 
-RUN_KEYS = {'name', 'config', 'options', 'seeds', 'tests', 'trainer', 'note'}
+RUN_KEYS = {
+    'name', 'config', 'options', 'seeds', 'tests', 'trainer', 'note',
+    'minutes',
+}  # fmt: skip
 TRAINERS = ('dsym', 'official')
-MACHINE_KEYS = {'data_root', 'num_workers'}
+MACHINE_KEYS = {'data_root', 'num_workers', 'progress'}
 
 
 class StudyError(InputError):
@@ -33,6 +36,8 @@ class Run(NamedTuple):
         note (str): What else matters.
         results (Path): Folder of the records.
         work_dir (Path): Folder of the checkpoints and logs.
+        minutes (float, optional): Training ends when its steps have taken so
+            long. Defaults to None, with its last epoch.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Run(NamedTuple):
     note: str
     results: Path
     work_dir: Path
+    minutes: Optional[float] = None
 
     @property
     def id(self) -> str:
@@ -57,8 +63,15 @@ class Run(NamedTuple):
 
     @property
     def all_options(self) -> Dict[str, Any]:
-        """Overrides of the training, the seed included."""
-        return {**self.options, 'randomness.seed': self.seed}
+        """Overrides of the training, those of seed and minutes included."""
+        options = {**self.options, 'randomness.seed': self.seed}
+        if self.minutes is not None:
+            options['default_hooks.stop_after.type'] = 'StopAfterMinutesHook'
+            options['default_hooks.stop_after.minutes'] = self.minutes
+            loop = Config.fromfile(self.config).train_cfg.type
+            if loop == 'EpochBasedTrainLoop':
+                options['train_cfg.type'] = 'PartialEpochTrainLoop'
+        return options
 
     def load_config(self) -> Config:
         """Load the config with its overrides."""
@@ -107,8 +120,8 @@ def load_study(
         path (Path): YAML with ``results`` (folder of the records), ``tests``
             (overrides by name of evaluation) and ``runs``: a list of ``name``,
             ``config`` and optionally ``options``, ``seeds``, ``tests``,
-            ``trainer`` and ``note``. A run with ``tests: {}`` only makes
-            something for those after it and leaves no record.
+            ``trainer``, ``minutes`` and ``note``. A run with ``tests: {}``
+            only makes something for those after it and leaves no record.
         root (Path): What the paths in it are relative to.
         work_dirs (Path): Parent of the runs' folders.
         results (Path, optional): Folder of the records. Defaults to None, the
@@ -146,6 +159,11 @@ def load_study(
             raise StudyError(
                 f'{what}: trainer {trainer!r} must be one of {TRAINERS}'
             )
+        minutes = item.get('minutes')
+        if minutes is not None and not (
+            isinstance(minutes, (int, float)) and minutes > 0
+        ):
+            raise StudyError(f'{what}: minutes {minutes!r}: give more than 0')
         for seed in item.get('seeds', [0]):
             runs.append(
                 Run(
@@ -161,6 +179,7 @@ def load_study(
                     work_dir=work_dirs
                     / path.stem
                     / f'{item["name"]}_seed{seed}',
+                    minutes=minutes,
                 )
             )
     ids = [run.id for run in runs]

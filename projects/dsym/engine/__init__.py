@@ -7,15 +7,18 @@ from .clip_filter_hook import CLIPFilterHook
 from .close_mosaic_hook import CloseMosaicHook
 from .cpu_threads_hook import CPUThreadsHook
 from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
+from .evaluation_progress_hook import EvaluationProgressHook
 from .export_clip_hook import ExportCLIPHook
 from .export_diffusion_hook import ExportDiffusionHook
 from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
 from .mean_teacher_loop import MeanTeacherLoop
 from .muon_adamw import MuonAdamW
+from .partial_epoch_train_loop import PartialEpochTrainLoop
 from .phase_timer_hook import PhaseTimerHook
 from .preflight_hook import PreflightHook
 from .pseudo_label_audit_hook import PseudoLabelAuditHook
+from .stop_after_minutes_hook import StopAfterMinutesHook
 
 __all__ = [
     'AdaptiveEMA',
@@ -27,14 +30,17 @@ __all__ = [
     'CloseMosaicHook',
     'ConstantEMA',
     'CosineEMA',
+    'EvaluationProgressHook',
     'ExportCLIPHook',
     'ExportDiffusionHook',
     'ForeachExpMomentumEMA',
     'GroupedOptimWrapperConstructor',
     'MeanTeacherLoop',
     'MuonAdamW',
+    'PartialEpochTrainLoop',
     'PhaseTimerHook',
     'PreflightHook',
     'PseudoLabelAuditHook',
+    'StopAfterMinutesHook',
     'WarmupEMA',
 ]

@@ -61,11 +61,10 @@ class CloseMosaicHook(Hook):
     ) -> None:
         self.num_last_epochs = num_last_epochs
         self.switch_pipeline = switch_pipeline
-        self.switch_epoch = 0
         self.switched = False
 
     def before_train(self, runner: Runner) -> None:
-        """Find the first epoch without mosaic.
+        """Look whether there are so many epochs.
 
         Args:
             runner (Runner): The runner, with its number of epochs.
@@ -73,10 +72,7 @@ class CloseMosaicHook(Hook):
         Raises:
             InputError: If the training has fewer epochs.
         """
-        self.switch_epoch = runner.max_epochs - count_last_epochs(
-            self.num_last_epochs, runner.max_epochs
-        )
-        if self.switch_epoch < 0:
+        if self.num_last_epochs > runner.max_epochs:
             raise InputError(
                 f'CloseMosaicHook: num_last_epochs={self.num_last_epochs} is '
                 f'more than train_cfg.max_epochs={runner.max_epochs}: lower it'
@@ -88,7 +84,10 @@ class CloseMosaicHook(Hook):
         Args:
             runner (Runner): The runner.
         """
-        if self.switched or runner.epoch < self.switch_epoch:
+        # StopAfterMinutesHook may have lowered their number
+        epochs = runner.max_epochs
+        last = count_last_epochs(self.num_last_epochs, epochs)
+        if self.switched or runner.epoch < epochs - last:
             return
         self.switched = True
         runner.logger.info('Mosaic is off from now on')
