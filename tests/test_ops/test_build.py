@@ -76,10 +76,13 @@ def test_cut_library_is_compiled_again(monkeypatch, tmp_path):
 @pytest.mark.skipif(
     platform.machine() != 'x86_64', reason='names of x86 processors'
 )
-def test_same_values_without_avx512(tmp_path):
-    """The operators' tests, compiled for processors of 2013 on."""
-    if torch.ops.dsym.vector_bytes() < 64:
-        pytest.skip('what all other tests run here is without AVX-512')
+@pytest.mark.parametrize(
+    ('processor', 'width'), [('x86-64', 16), ('x86-64-v3', 32)]
+)
+def test_same_values_with_narrower_vectors(tmp_path, processor, width):
+    """The operators' tests, compiled for any processor, and for AVX2."""
+    if width >= torch.ops.dsym.vector_bytes():
+        pytest.skip('what all other tests run here')
     root = Path(__file__).parents[1]
     scan = 'test_models/test_selective_scan.py'
     files = [
@@ -88,19 +91,25 @@ def test_same_values_without_avx512(tmp_path):
         f'{scan}::test_long_sequence_and_extreme_steps',
         'test_ops/test_fused_norm.py',
     ]
+    script = (
+        'import sys, pytest, torch; '
+        'failed = pytest.main(["-q", *sys.argv[1:]]); '
+        'print("bytes:", torch.ops.dsym.vector_bytes()); '
+        'sys.exit(failed)'
+    )
     done = subprocess.run(
-        [sys.executable, '-m', 'pytest', '-q', *files],
+        [sys.executable, '-c', script, *files],
         cwd=root,
         env={
             **os.environ,
-            'DSYM_MARCH': 'x86-64-v3',
+            'DSYM_MARCH': processor,
             'TORCH_EXTENSIONS_DIR': str(tmp_path),
         },
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    assert list(tmp_path.glob('*/*.so'))
+    assert done.stdout.splitlines()[-1] == f'bytes: {width}'
     assert 'no C++ compiler' not in done.stdout
 
 

@@ -106,9 +106,9 @@ def test_what_it_does_not_take():
     assert not can_fuse(features(4, 24, 2, 2), nn.SyncBatchNorm(24))
     # one value a channel has no variance
     assert not can_fuse(features(1, 32, 1, 1), norm_layer(32))
-    # 4 rows of 24 make whole tiles of 32, 2 rows whole tiles of 16
-    with pytest.raises(RuntimeError, match=r'multiple of [24] at 24 channels'):
-        bn_silu(features(1, 24, 3, 1), norm.train())
+    # 8 rows of 20 make whole tiles of 32, 4 of 16, 2 of 8
+    with pytest.raises(RuntimeError, match=r'multiple of [842] at 20 channel'):
+        bn_silu(features(1, 20, 3, 1), norm_layer(20))
 
 
 @pytest.mark.parametrize('build_layer', [ConvBNSiLU, RepConvN])

@@ -11,12 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 from benchmarks.baseline import (
     as_table,
     compare_with,
+    of_the_same_kind,
     read_baseline,
     speed_ratios,
 )
 
 
-def report(features=(), **comparisons):
+def report(features=(), threads=2, **comparisons):
     results = {
         name: {
             'ours': dict(ours_speed_up=1.0),
@@ -25,7 +26,8 @@ def report(features=(), **comparisons):
         }
         for name, peers in comparisons.items()
     }
-    return dict(machine=dict(features=[*features]), results=results)
+    machine = dict(features=[*features])
+    return dict(machine=machine, threads=threads, results=results)
 
 
 def test_speed_ratios__of_peers_alone():
@@ -55,11 +57,13 @@ def test_compare__gone_has_fallen_new_has_not():
     assert text[1].endswith('FELL') and text[1].split()[2] == '1.00x'
 
 
-def test_read_baseline__of_the_same_kind_of_processor(tmp_path):
+def test_read_baseline__of_the_same_kind_of_machine(tmp_path):
     path = tmp_path / 'baseline.json'
     path.write_text(
         json.dumps([report(), report(['avx512f'], x=dict(peer=3.0))])
     )
-    found = read_baseline(path, ['avx512f'])
+    reports = read_baseline(path)
+    found = of_the_same_kind(reports, report(['avx512f']))
     assert speed_ratios(found) == {'x, peer': 3.0}
-    assert read_baseline(path, ['amx_bf16']) is None
+    assert of_the_same_kind(reports, report(['amx_bf16'])) is None
+    assert of_the_same_kind(reports, report(['avx512f'], threads=4)) is None

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
 TOLERANCE = 0.25  # of a ratio: two runs on one machine differ by up to 15%
 
@@ -83,18 +83,56 @@ def as_table(rows: List[Row]) -> str:
     return '\n'.join(lines)
 
 
-def read_baseline(path: Path, features: List[str]) -> Optional[dict]:
-    """The report of a baseline that was made with the same units.
+def read_baseline(path: Path) -> List[dict]:
+    """Read the reports of a baseline.
 
     Args:
-        path (Path): JSON with a list of reports.
-        features (list[str]): Units of this processor, as in a report's
-            ``machine``.
+        path (Path): JSON with a list of reports, one for each kind of
+            machine.
+
+    Returns:
+        list[dict]: All of them.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        reports = json.loads(path.read_text())
+        for report in reports:
+            kind_of(report)
+            sum(speed_ratios(report).values())
+    except (ValueError, LookupError, TypeError, AttributeError):
+        reports = None
+    if not isinstance(reports, list):
+        raise ValueError(f'{path} is no list of reports')
+    return reports
+
+
+def kind_of(report: dict) -> Tuple[List[str], int]:
+    """What ratios depend on: the processor's units and the threads.
+
+    Args:
+        report (dict): JSON of tools/benchmark.py.
+
+    Returns:
+        tuple: ``machine.features`` and ``threads``.
+    """
+    return report['machine']['features'], report['threads']
+
+
+def of_the_same_kind(reports: List[dict], report: dict) -> Optional[dict]:
+    """The baseline's report from a machine of the same kind.
+
+    bfloat16 units speed up ours and not a peer in float32, and two processes
+    gain on two threads what they do not on eight: ratios of another kind of
+    machine say nothing.
+
+    Args:
+        reports (list[dict]): Of a baseline.
+        report (dict): What is compared.
 
     Returns:
         dict, optional: None if there is none.
     """
-    for report in json.loads(path.read_text()):
-        if report['machine']['features'] == features:
-            return report
-    return None
+    kind = kind_of(report)
+    return next((x for x in reports if kind_of(x) == kind), None)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple, Union
 
-from .alternation import alternate, ratios
+from .alternation import Turns, alternate, ratios
 
 Results = Iterator[Tuple[str, Dict[str, Any]]]
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -17,7 +17,21 @@ def compare(
     args: argparse.Namespace,
     **turns_as,
 ) -> Dict[str, Any]:
-    """Time contenders, the first of which is ours, and print a table."""
+    """Time contenders and print a table.
+
+    Args:
+        title (str): Its heading.
+        contenders (dict): By name, what :func:`alternate` takes; the first is
+            ours.
+        images (int or dict[str, int]): Of a step, of all or of each.
+        args (argparse.Namespace): ``rounds`` and ``steps``.
+        **turns_as: Arguments of :func:`alternate` that differ from them.
+
+    Returns:
+        dict[str, dict]: By name: ``images_per_second`` of the best round,
+        ``seconds``, the median step of each round, ``peak_mib``, and our
+        :func:`ratios` to it, ``ours_...``.
+    """
     if isinstance(images, int):
         images = dict.fromkeys(contenders, images)
     print(f'\n{title}', flush=True)
@@ -30,6 +44,7 @@ def compare(
         best = min(turn.seconds)
         rows[name] = dict(
             images_per_second=images[name] / best,
+            seconds=turn.seconds,
             peak_mib=turn.peak_mib,
             **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
         )
@@ -43,3 +58,18 @@ def compare(
             flush=True,
         )
     return rows
+
+
+def paired(ours: Dict[str, Any], peer: Dict[str, Any]) -> Dict[str, float]:
+    """Compare two rows of one table round by round.
+
+    Args:
+        ours (dict): A row of :func:`compare`.
+        peer (dict): Another one.
+
+    Returns:
+        dict[str, float]: As :func:`ratios`.
+    """
+    return ratios(
+        *(Turns(row['seconds'], row['peak_mib']) for row in (ours, peer))
+    )

@@ -1,4 +1,4 @@
-"""Training steps on noise, by image size, batch, classes and processes."""
+"""Training steps on noise, by size, batch, classes, processes; long lists."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .alternation import Gate
 from .comparison import Results, compare
 from .detectors import load_config
+from .drawing import paths
 
 # of the series of `growth`, from what NEU-DET is trained with
 SIZES = 224, 128, 320, 448, 640
@@ -146,8 +147,12 @@ class NoiseStep:
 def growth(args: argparse.Namespace) -> Results:
     """Time training steps as images, batches, classes, processes grow.
 
-    The first of each series is what the others' times are divided by.
+    And samples as lists of unlabelled images do. The first of each series is
+    what the others' times are divided by.
     """
+    yield 'paths', paths(args)
+    if args.only == 'paths':
+        return
     step = NoiseStep(args.config)
     series = {
         'size': [replace(step, batch_size=4, size=n) for n in SIZES],

@@ -17,7 +17,14 @@ from .alternation import Gate
 from .clip import attach_filter
 from .detectors import load_config
 
-PARTS = ('semi', 'supervised', 'teacher', 'student', 'supervised, all images')
+# Images that each takes, of a batch of 16 labelled and 16 unlabelled ones.
+PARTS = {
+    'semi': 32,
+    'supervised': 16,
+    'teacher': 16,
+    'student': 16,
+    'supervised, all images': 32,
+}
 
 
 @dataclass

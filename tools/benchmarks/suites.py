@@ -5,7 +5,7 @@ import argparse
 from mmengine.config import Config
 
 from .clip import ScoreBoxes, ScoreImages
-from .comparison import CONFIGS, Results, compare
+from .comparison import CONFIGS, Results, compare, paired
 from .costs import methods
 from .detectors import (
     InferOfficial,
@@ -133,11 +133,16 @@ def scan(args: argparse.Namespace) -> Results:
             steps=1,
             warm=0,
         )
-        cpp, slow = rows['C++'], rows['mamba-ssm reference']
-        cpp['over_reference'] = (
-            cpp['images_per_second'] / slow['images_per_second']
+        over = paired(rows['C++'], rows['mamba-ssm reference'])
+        rows['C++'].update(
+            over_reference=over['speed_up'],
+            over_reference_low=over['low'],
+            over_reference_high=over['high'],
         )
-        print(f'C++ is {cpp["over_reference"]:.0f}x the reference')
+        print(
+            f'C++ is {over["speed_up"]:.0f}x the reference '
+            f'({over["low"]:.0f}-{over["high"]:.0f})'
+        )
         yield f'reference_{shape.name}', rows
 
 
@@ -172,12 +177,15 @@ def semi(args: argparse.Namespace) -> Results:
     rows = compare(
         'semi-supervised step, 16 labelled and 16 unlabelled images, 224 px',
         {part: SemiStep(str(SEMI), part) for part in PARTS},
-        32,
+        PARTS,
         args,
     )
     # each is the part's time over the step's
-    parts = sum(rows[part]['ours_speed_up'] for part in PARTS[1:4])
-    memory = rows[PARTS[-1]]['ours_memory']
+    parts = sum(
+        rows[part]['ours_speed_up']
+        for part in ('supervised', 'teacher', 'student')
+    )
+    memory = rows['supervised, all images']['ours_memory']
     print(f'{1 / parts:.2f}x the time of its parts, {memory:.2f}x the memory')
     yield 'step', rows
     yield 'summary', dict(time_of_parts=1 / parts, memory=memory)
@@ -191,7 +199,7 @@ def clip(args: argparse.Namespace) -> Results:
             'with CLIP': SemiStep(str(SEMI), 'semi', clip=True),
             'without': SemiStep(str(SEMI), 'semi'),
         },
-        32,
+        PARTS['semi'],
         args,
     )
     added = 1 / rows['without']['ours_speed_up'] - 1
@@ -238,96 +246,7 @@ def diffusion(args: argparse.Namespace) -> Results:
     )
 
 
-def short(args: argparse.Namespace) -> Results:
-    """One or two comparisons of every suite, for CI: within 10 minutes."""
-    args.rounds, args.steps = 2, 4
-    yield (
-        'detector/train',
-        compare(
-            'training step, batch 16, 224 px',
-            {
-                'ours': TrainToolbox(args.config),
-                'official yolov9-t': TrainOfficial(args.config, ADAMW),
-            },
-            16,
-            args,
-        ),
-    )
-    yield (
-        'detector/infer_1',
-        compare(
-            'inference, batch 1, 224 px',
-            {
-                'ours': InferToolbox(args.config, 1),
-                'official gelan-t, fused': InferOfficial('t', 1),
-            },
-            1,
-            args,
-        ),
-    )
-    yield (
-        'scan/train',
-        compare(
-            f'forward and backward, {SCANS[0]}',
-            {
-                'C++': Scan('cpp', SCANS[0]),
-                'PyTorch': Scan('torch', SCANS[0]),
-            },
-            SCANS[0].batch,
-            args,
-            steps=2,
-        ),
-    )
-    yield (
-        'head/train',
-        compare(
-            'training step, batch 16, 224 px',
-            {
-                'MambaHead': TrainToolbox(args.config, MAMBA),
-                'plain head': TrainToolbox(args.config),
-            },
-            16,
-            args,
-        ),
-    )
-    yield (
-        'semi/step',
-        compare(
-            'semi-supervised step, 16 labelled and 16 unlabelled images',
-            {
-                'semi-supervised': SemiStep(str(SEMI), 'semi'),
-                'supervised': SemiStep(str(SEMI), PARTS[1]),
-            },
-            32,
-            args,
-        ),
-    )
-    yield (
-        'clip/boxes',
-        compare(
-            'scores of 4 boxes in each of 16 images',
-            {way: ScoreBoxes(str(SEMI), way) for way in ('dense', 'crops')},
-            16,
-            args,
-        ),
-    )
-    yield (
-        'diffusion/paint',
-        compare(
-            '8 windows of 128 px, 5 steps of DDIM, guided',
-            {
-                'ours': Paint(8, 5),
-                'diffusers, one at a time': PaintPlainly(8, 5),
-            },
-            8,
-            args,
-            warm=0,
-        ),
-    )
-
-
 SUITES = dict(
-    all=short,
     detector=detector,
     scan=scan,
     head=head,

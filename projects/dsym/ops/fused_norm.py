@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .build import load_ops
 
-TILE = 32  # kTile of bn_silu.cpp
+TILE = 32  # the largest kTile of bn_silu.cpp
 
 
 def can_fuse(x: Tensor, *norms: nn.Module) -> bool:

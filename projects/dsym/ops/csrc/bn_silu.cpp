@@ -30,7 +30,8 @@ using dsym::vf;
 using dsym::write;
 
 constexpr int64_t kLanes = dsym::kLanes<float>;
-constexpr int64_t kTile = 2 * kLanes;  // 64 bytes of bfloat16, a cache line
+// With AVX-512 64 bytes of bfloat16, a cache line.
+constexpr int64_t kTile = 2 * kLanes;
 
 // Rows and channels of the folded matrix.
 struct Shape {

@@ -18,8 +18,10 @@ namespace dsym {
 // operators here three times as slow with AVX2.
 #ifdef __AVX512F__
 constexpr int64_t kBytes = 64;
-#else
+#elif defined(__AVX2__)
 constexpr int64_t kBytes = 32;
+#else  // SSE2, NEON
+constexpr int64_t kBytes = 16;
 #endif
 typedef float vf __attribute__((vector_size(kBytes)));
 typedef double vd __attribute__((vector_size(kBytes)));
