@@ -94,9 +94,14 @@ def test_config_builds(path):
 @pytest.mark.parametrize('path', SEMI, ids=lambda p: p.stem)
 def test_semi_config__lists_of_images(path):
     config = Config.fromfile(path)
-    percent = int(path.stem[-2:])
-    hidden = f'unlabeled_{100 - percent}'
-    assert config.train_dataloader.dataset.split == f'labeled_{percent}'
+    percent = int(path.stem.rsplit('semi', 1)[1])
+    labeled, hidden = f'labeled_{percent}', f'unlabeled_{100 - percent}'
+    if percent == 100:  # other views of the same images
+        labeled = hidden = 'train'
+    dataset = config.train_dataloader.dataset
+    if dataset.type == 'DiffusionAugment':
+        dataset = dataset.dataset
+    assert dataset.split == labeled
     unlabeled = config.train_cfg.unlabeled_dataloader.dataset
     assert unlabeled.split == hidden and unlabeled.unlabeled
     (audit,) = (

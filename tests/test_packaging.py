@@ -1,5 +1,6 @@
 """What a wheel and an editable install hold, and that they work."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import mmdet
 import pytest
 from tiny_run import call_script, run, write_config
+
+from dsym.datasets.steel_cache import ensure_steel_synth
 
 REPO = Path(__file__).resolve().parents[1]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
@@ -97,6 +100,24 @@ def test_wheel__trains_with_the_script_of_mmdet_anywhere(installed, tmp_path):
     assert (tmp_path / 'out' / 'epoch_1.pth').is_file()
     scalars = next(tmp_path.glob('out/*/vis_data/scalars.json')).read_text()
     assert '"defect/mAP_50"' in scalars
+
+
+def test_wheel__predicts_without_a_model_anywhere(installed, tmp_path):
+    data = ensure_steel_synth(tmp_path / 'data', num_images=1, num_workers=1)
+    (image,) = (data / 'images').iterdir()
+    tool = installed / 'dsym' / '.mim' / 'tools' / 'predict.py'
+    done = run(
+        sys.executable, tool, image, '--out-dir', 'out',
+        cwd=tmp_path, pythonpath=installed,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()
+    assert lines[0] == 'image,class,score,x1,y1,x2,y2'
+    content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+    assert [x['file_name'] for x in content['images']] == [image.name]
+    assert len(lines) == 1 + len(content['annotations'])
+    # the weights of this wheel, not of the tests' own environment
+    assert Path(content['info']['checkpoint']).is_relative_to(installed)
 
 
 def test_editable__links_configs_and_tools(source, tmp_path):

@@ -65,11 +65,22 @@ def call(tool: str, *arguments: object) -> None:
         )
 
 
+def compared(runs: List[Run]) -> List[Run]:
+    """The first tested run and the last."""
+    tested = [run for run in runs if run.tests]
+    return [tested[0], tested[-1]]
+
+
+def title(runs: List[Run]) -> str:
+    """Heading of the report."""
+    names = dict.fromkeys(run.name for run in compared(runs))
+    return ' against '.join(names)
+
+
 def summary(runs: List[Run]) -> str:
     """One line: what the first tested run reaches, and the last."""
-    tested = [run for run in runs if run.tests]
     words = []
-    for run in (tested[0], tested[-1]):
+    for run in compared(runs):
         scores = load_json(run.record)['metrics']
         words.append(f'{run.name} {[*scores.values()][-1]["mAP_50"]:.3f}')
     return f'{" -> ".join(words)} mAP@0.5'
@@ -98,14 +109,16 @@ def main() -> None:
         '--results', results,
     )  # fmt: skip
     runs = load_study(args.study, ROOT, parent, results)
-    last = [run for run in runs if run.tests][-1]
+    last = compared(runs)[-1]
     page, figures = parent / 'report.html', last.work_dir / 'figures'
     synthetic = sorted((place / 'synthetic').glob('*'))[:1]
     if not figures.exists():
         call('analysis_tools/plot_run.py', last.work_dir)
     if not page.exists():
         call(
-            'report.py', results, '--run', last.work_dir, '--out', page,
+            'report.py', args.study, '--results', results, '--work-dirs',
+            parent, '--title', title(runs), '--run', last.work_dir,
+            '--out', page,
             *(x for folder in synthetic for x in ('--synthetic', folder)),
         )  # fmt: skip
 

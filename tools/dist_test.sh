@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [options of test.py]
 # Without a GPU the processes talk through gloo; mmyolo's detectors then want
-# --cfg-options model.use_syncbn=False, because SyncBN has no CPU code.
+# --cfg-options model.use_syncbn=False, because SyncBN has no CPU code; of a
+# semi-supervised config the key is model.detector.use_syncbn.
 # A run over several machines sets NNODES, NODE_RANK, MASTER_ADDR and PORT.
 set -euo pipefail
 

@@ -1,6 +1,7 @@
 r"""Write a detector as ONNX, and time it against PyTorch.
 
     python tools/export_onnx.py CONFIG CHECKPOINT --out model.onnx --size 224
+    python tools/export_onnx.py dsym://NAME --out model.onnx
     python tools/predict.py INPUT --model CONFIG CHECKPOINT --onnx model.onnx
 
 The file takes ``images`` (B, 3, H, W), float32, BGR from 0 to 255 as the test
@@ -32,8 +33,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument(
+        'config', help='file, or dsym://NAME alone: of the package'
+    )
+    parser.add_argument('checkpoint', nargs='?')
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument(
         '--size',

@@ -1,10 +1,12 @@
 r"""Label a folder by a detector, and read back what people corrected.
 
     python tools/pseudo_label.py CONFIG CHECKPOINT FOLDER --out-dir labels
+    python tools/pseudo_label.py dsym://NAME FOLDER --out-dir labels
     python tools/pseudo_label.py --read labels --out corrected.json
 
-The first writes labels/coco.json and labels/voc/*.xml for an annotation tool,
-with the score of each box and the mark ``pseudo``, and labels/summary.json.
+The first two, of which one takes a detector of the package, write
+labels/coco.json and labels/voc/*.xml for an annotation tool, with the score of
+each box and the mark ``pseudo``, and labels/summary.json.
 Which boxes are kept says --selector, as the selectors of semi-supervised
 training:
 
@@ -17,7 +19,7 @@ These and those of ClassThresholds are what CONFIG trains on; --labeled names
 another config, which an exported detector needs. Called again with the same
 OUT_DIR it replaces what it wrote, but no corrections without --overwrite.
 
-The second reads labels/coco.json or labels/voc, whichever was corrected,
+The third reads labels/coco.json or labels/voc, whichever was corrected,
 reports all faults, prints every box that was added, removed, moved or
 relabelled, and writes a COCO file for VerifiedCocoDataset. labels/written.json
 holds what was written and must stay as it is. The exit status is 1 if
@@ -71,6 +73,7 @@ from dsym.inference.voc_writer import VocWriter
 from dsym.inference.watching import StopRequest
 from dsym.inference.writers import CocoWriter
 from dsym.models.detectors.pseudo_labels import PSEUDO_CFG
+from dsym.weights import PREFIX
 
 FORMATS = tuple(SCANS)
 SELECTOR = dict(type='ScoreThreshold', score_thr=0.5)
@@ -81,7 +84,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument('config', nargs='?')
+    parser.add_argument(
+        'config', nargs='?', help='file, or dsym://NAME without a checkpoint'
+    )
     parser.add_argument('checkpoint', nargs='?')
     parser.add_argument('folder', nargs='?', type=Path, help='of images')
     writing = parser.add_argument_group('to write')
@@ -108,10 +113,15 @@ def parse_args() -> argparse.Namespace:
         '--images', default='', help='folder of the images, if they moved'
     )
     args = parser.parse_args()
+    packaged = (args.config or '').startswith(PREFIX)
+    if packaged and args.folder is None:  # one name for both files
+        args.folder = args.checkpoint and Path(args.checkpoint)
+        args.checkpoint = None
     names = 'config', 'checkpoint', 'folder', 'out_dir'
     more = 'formats', 'selector', 'clip', 'labeled', 'batch_size', 'overwrite'
     if args.read is None:
-        needed, foreign = names, ('out', 'format', 'images')
+        needed = tuple(x for x in names if x != 'checkpoint' or not packaged)
+        foreign = ('out', 'format', 'images')
     else:
         needed, foreign = ('out',), (*names, *more)
     way = 'to write' if args.read is None else 'with --read'

@@ -50,6 +50,10 @@ def parse_args() -> argparse.Namespace:
         help='the page (default: %(default)s)',
     )
     parser.add_argument(
+        '--title',
+        help='heading of the page; default: the name of the run or study',
+    )
+    parser.add_argument(
         '--evaluation',
         metavar='NAME',
         help="path of an evaluation's files below the work_dir without "
@@ -83,6 +87,13 @@ def parse_args() -> argparse.Namespace:
         type=Path,
         default=Path('work_dirs') / 'studies',
         help="where a study's work_dirs are (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--results',
+        type=Path,
+        metavar='FOLDER',
+        help="with a study's YAML: where its records are, in place of the\n"
+        'folder that it names',
     )
     parser.add_argument(
         '--root', type=Path, default=ROOT, help='of the paths in a study YAML'
@@ -136,15 +147,19 @@ def write_report(args: argparse.Namespace) -> None:
             f'{source}: no such file or folder; name a work_dir, a study '
             'YAML or its folder of results'
         )
+    if args.results is not None and source.is_dir():
+        raise InputError(f'--results is for the YAML of a study, not {source}')
     if source.is_dir() and not is_results_folder(source):
         if detail is not None:
             raise InputError(f'--run is for a study; {source} is a run')
-        page = run_report(read_run(source, args.evaluation), pictures)
+        run = read_run(source, args.evaluation)
+        page = run_report(run, pictures, args.title)
     else:
         if source.is_dir():
             study = read_results(source)
         else:
-            runs = load_study(source, args.root, args.work_dirs.resolve())
+            work_dirs = args.work_dirs.resolve()
+            runs = load_study(source, args.root, work_dirs, args.results)
             study = recorded(runs)
             study.name = source.stem
             detail = detail or best_run(runs)
@@ -154,6 +169,7 @@ def write_report(args: argparse.Namespace) -> None:
                 f'python tools/study.py run {source}'
             )
         run = None if detail is None else read_run(detail, args.evaluation)
+        study.name = args.title or study.name
         page = study_report(study, run, pictures)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(page, encoding='utf-8')

@@ -157,10 +157,12 @@ class Worker:
         run, folder = self.run, str(self.run.work_dir)
         options = as_options(run.all_options)
         if run.trainer == 'official':
-            tool = 'train_official_yolov9.py'
+            tool, budget = 'train_official_yolov9.py', []
+            if run.minutes is not None:
+                budget = ['--minutes', str(run.minutes)]
             self.call(
                 tool, str(run.config), '--work-dir', folder, '--seed',
-                str(run.seed), *options,
+                str(run.seed), *budget, *options,
             )  # fmt: skip
             self.call(
                 'model_converters/yolov9_to_dsym.py',

@@ -11,7 +11,9 @@ accumulates gradients to 64 images) and can autocast to bfloat16 on a CPU.
         DIR/ours.pth
     python tools/test.py CONFIG DIR/ours.pth --work-dir DIR/test
 
-A second call goes on from the last saved epoch.
+A second call goes on from the last saved epoch. With --minutes the training
+ends with the step in which they are spent, its learning rate fallen to the
+end by then.
 """
 
 import argparse
@@ -19,13 +21,16 @@ import json
 import math
 import random
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from peers.official_training import OfficialTraining
+from toolbox_script import stop
+
+from dsym.engine.minutes_budget import MinutesBudget
+from dsym.errors import InputError
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,6 +42,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, required=True)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--save-every', type=int, default=5, metavar='EPOCHS')
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        default=math.inf,
+        help='of training steps, loader included; default: to the last epoch',
+    )
     parser.add_argument(
         '--fp32',
         action='store_true',
@@ -54,45 +65,61 @@ def train(args: argparse.Namespace) -> None:
     config.merge_from_dict(args.cfg_options)
     for seeder in (random.seed, np.random.seed, torch.manual_seed):
         seeder(args.seed)
-    run = OfficialTraining(config, args.work_dir / 'data', not args.fp32)
+    budget = MinutesBudget(args.minutes)
+    run = OfficialTraining(
+        config, args.work_dir / 'data', not args.fp32, budget
+    )
     parts = dict(model=run.model, ema=run.ema.ema, optimizer=run.optimizer)
     saved = args.work_dir / 'resume.pt'
-    start, minutes = 0, 0.0
+    start = 0
     if saved.exists():
         state = torch.load(saved)
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        start, minutes = state['epoch'], state['minutes']
-        run.ema.updates = start * len(run.loader)
+        start, budget.spent = state['epoch'], state['minutes']
+        # without 'steps': of whole epochs
+        run.steps = state.get('steps', start * len(run.loader))
+        run.ema.updates = run.steps
     epochs = run.plan['epochs']
     for epoch in range(start, epochs):
-        begin = time.monotonic()
+        if budget.is_spent:
+            break
         loss = run.run_epoch(epoch)
-        minutes += (time.monotonic() - begin) / 60
         if not math.isfinite(loss):
             sys.exit(f'epoch {epoch + 1}: the loss is {loss}')
-        left = minutes / (epoch + 1) * (epochs - epoch - 1)
+        done = run.place(epoch + 1)
+        left = budget.spent / done * (epochs - done)
         print(
             f'epoch {epoch + 1}/{epochs}  loss {loss:.2f}  '
-            f'{minutes:.1f} min, {left:.1f} min left',
+            f'{budget.spent:.1f} min, {left:.1f} min left',
             flush=True,
         )
-        if (epoch + 1) % args.save_every == 0 or epoch + 1 == epochs:
+        ends = epoch + 1 == epochs or budget.is_spent
+        if (epoch + 1) % args.save_every == 0 or ends:
             state = {name: part.state_dict() for name, part in parts.items()}
-            state.update(epoch=epoch + 1, minutes=minutes)
+            state.update(
+                epoch=epoch + 1, minutes=budget.spent, steps=run.steps
+            )
             torch.save(state, saved.with_suffix('.tmp'))
             saved.with_suffix('.tmp').rename(saved)
     torch.save(run.ema.ema.state_dict(), args.work_dir / 'official.pt')
     result = dict(
         run.plan,
         seed=args.seed,
-        steps=epochs * len(run.loader),
-        minutes=minutes,
+        steps=run.steps,
+        minutes=budget.spent,
         bf16=run.bf16,
     )
+    if args.minutes < math.inf:
+        result['budget'] = dict(
+            minutes=args.minutes, planned_steps=epochs * len(run.loader)
+        )
     (args.work_dir / 'official.json').write_text(json.dumps(result, indent=2))
     print(args.work_dir / 'official.pt')
 
 
 if __name__ == '__main__':
-    train(parse_args())
+    try:
+        train(parse_args())
+    except InputError as error:
+        stop(str(error))

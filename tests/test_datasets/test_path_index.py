@@ -1,6 +1,7 @@
 """Lists on disk: the same as reading them whole, and flat in memory."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -21,6 +22,16 @@ for file in sys.argv[2:]:
         data.paths[index]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([len(data), peak]))
+"""
+# Of folders, where the names take as much as the paths of a list.
+MEASURE_FOLDERS = """
+import json, resource, sys
+from dsym.datasets.path_index import list_folder
+
+for folder in sys.argv[2:]:
+    file = list_folder(folder, sys.argv[1])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([str(file), peak]))
 """
 
 
@@ -65,6 +76,18 @@ def test_walk__images_of_all_subfolders(tmp_path):
     assert found == ['a.JPG', 'b.png', 'x/c.bmp', 'x/y/d.tif']
 
 
+def test_walk__order_of_python(tmp_path):
+    """Also where UTF-16 would order otherwise, and of folders."""
+    names = ['b', 'B', 'a10', 'a9', 'ä', '\uffee', '\U0001f600', "it's", 'a b']
+    for name in names:
+        (tmp_path / f'{name}.png').touch()
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'x.png').touch()
+    found = [x.removeprefix(f'{tmp_path}/') for x in walk_images(tmp_path)]
+    expected = sorted(f'{x}.png' for x in names)
+    assert found == expected + [f'{x}/x.png' for x in sorted(names)]
+
+
 def test_list_folder__one_list_for_each_content(tmp_path):
     folder, cache = tmp_path / 'images', tmp_path / 'cache'
     folder.mkdir()
@@ -85,6 +108,17 @@ def test_list_folder__one_list_for_each_content(tmp_path):
             list_folder(missing, cache)
 
 
+def measure(code, *arguments):
+    """What a new process says of a small and of a large list."""
+    done = subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return map(json.loads, done.stdout.splitlines()[-2:])
+
+
 def test_memory__flat_from_1_000_to_1_000_000(tmp_path):
     files = []
     for count in (1_000, 1_000_000):
@@ -92,13 +126,25 @@ def test_memory__flat_from_1_000_to_1_000_000(tmp_path):
         with files[-1].open('w') as out:
             for i in range(count):
                 out.write(f'/a/folder/of/many/images/{i:09d}.png\n')
-    done = subprocess.run(
-        [sys.executable, '-c', MEASURE, *map(str, [tmp_path, *files])],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    small, large = map(json.loads, done.stdout.splitlines()[-2:])
+    small, large = measure(MEASURE, tmp_path, *files)
     assert (small[0], large[0]) == (1_000, 1_000_000)
     # a million such paths as Python's texts take more than 80 MiB
+    assert large[1] - small[1] < 10
+
+
+def test_memory__of_a_folder_flat_from_1_000_to_120_000(tmp_path):
+    folders, count = [], 120_000
+    for number in (1_000, count):
+        folders.append(tmp_path / str(number))
+        folders[-1].mkdir()
+        for i in range(number):
+            # 7 has no common factor with the count: in no order
+            name = f'{i * 7 % number:0100d}.png'
+            os.close(os.open(folders[-1] / name, os.O_CREAT))
+    small, large = measure(MEASURE_FOLDERS, tmp_path / 'lists', *folders)
+    with open(large[0]) as file:
+        for i, line in enumerate(file):
+            assert line == f'{folders[1]}/{i:0100d}.png\n'
+    assert i == count - 1
+    # such names as Python's texts take 153 bytes each: 18 MiB
     assert large[1] - small[1] < 10

@@ -223,7 +223,11 @@ def test_boxes_in_the_input_are_not_clamped_to_the_original_image():
 
 @pytest.mark.parametrize(
     'constructor',
-    ['GroupedOptimWrapperConstructor', 'mmyolo.YOLOv5OptimizerConstructor'],
+    [
+        'GroupedOptimWrapperConstructor',
+        'mmyolo.YOLOv5OptimizerConstructor',
+        'mmyolo.YOLOv7OptimWrapperConstructor',
+    ],
 )
 def test_every_parameter_moves(constructor):
     """Three steps; a scan's own parameters wait for its last projection."""

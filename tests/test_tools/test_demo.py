@@ -54,7 +54,7 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     assert len(figures) >= 3
     assert all(path.stat().st_size > 5000 for path in figures)
     page = (results.parent / 'report.html').read_text()
-    assert 'last' in page
+    assert '<title>last</title>' in page
     record = json.loads((results / 'last_seed1.json').read_text())
     score = record['metrics']['test']['mAP_50']
     expected = f'[demo] last {score:.3f} -> last {score:.3f} mAP@0.5'
@@ -80,3 +80,5 @@ def test_summary__from_the_first_tested_run_to_the_last(tmp_path, monkeypatch):
         record.write_text(json.dumps(dict(metrics=scores)))
         runs.append(SimpleNamespace(name=name, tests=scores, record=record))
     assert demo.summary(runs) == 'plain 0.250 -> all 0.500 mAP@0.5'
+    assert demo.title(runs) == 'plain against all'
+    assert demo.title(runs[:2]) == 'plain'

@@ -20,7 +20,7 @@ CONFIG = (
     find_official() is None, reason='the test-only peer yolo9 is not installed'
 )
 def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
-    """Boxes as YOLO writes them; weights that move; going on after a kill."""
+    """Boxes as YOLO writes them; weights that move; going on; a budget."""
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'NEU-DET'
     for number in range(4):
@@ -35,10 +35,10 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
     split.write_text('\n'.join(f'scratches_{i}' for i in range(4)))
     work = tmp_path / 'work'
 
-    def train(epochs):
+    def train(epochs, work=work, *options):
         done = call_script(
             ROOT / 'tools/train_official_yolov9.py', CONFIG,
-            '--work-dir', work, '--save-every', '1',
+            '--work-dir', work, '--save-every', '1', *options,
             '--cfg-options', 'img_scale=(64,64)',
             f'train_dataloader.dataset.data_root={root}',
             f'train_dataloader.dataset.split={split}',
@@ -66,3 +66,10 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
     weights = [k for k in first if k.endswith('conv.weight')]
     assert len(weights) > 100
     assert all(not torch.equal(first[k], second[k]) for k in weights)
+
+    # any step takes longer: the first is the last, whatever the plan
+    train(2, tmp_path / 'short', '--minutes', '1e-9')
+    plan = json.loads((tmp_path / 'short/official.json').read_text())
+    assert plan['steps'] == 1 and plan['minutes'] > 1e-9
+    assert plan['budget'] == dict(minutes=1e-9, planned_steps=4)
+    assert (tmp_path / 'short/official.pt').exists()

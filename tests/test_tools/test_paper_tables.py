@@ -11,6 +11,7 @@ REPO = Path(__file__).parents[2]
 sys.path.insert(0, str(REPO / 'tools'))
 
 from studies import paper_tables  # noqa: E402
+from studies.plan import load_study  # noqa: E402
 
 TABLES = REPO / 'docs' / 'paper_tables.yaml'
 
@@ -18,6 +19,28 @@ TABLES = REPO / 'docs' / 'paper_tables.yaml'
 def test_page__is_that_of_the_committed_records():
     page = (REPO / 'docs' / 'paper_tables.md').read_text()
     assert paper_tables.page(TABLES) == page
+
+
+def planned_in(node):
+    """All patterns of records that a study is to leave."""
+    if isinstance(node, dict):
+        if 'planned' in node:
+            return [node['planned']]
+        node = [*node.values()]
+    parts = node if isinstance(node, list) else []
+    return [pattern for part in parts for pattern in planned_in(part)]
+
+
+def test_planned_rows__are_runs_of_studies(tmp_path):
+    patterns = planned_in(yaml.safe_load(TABLES.read_text()))
+    assert any('everything20' in pattern for pattern in patterns)
+    runs = [
+        run.record.relative_to(REPO)
+        for path in (REPO / 'configs' / 'studies').glob('*.yaml')
+        for run in load_study(path, REPO, tmp_path)
+    ]
+    for pattern in patterns:
+        assert any(record.match(pattern) for record in runs), pattern
 
 
 @pytest.fixture
@@ -47,6 +70,7 @@ def tiny(tmp_path, monkeypatch):
             rows=[
                 dict(row='ours', records=run, after='run_seed1.json'),
                 dict(row='other', paper=4),
+                dict(row='slow', planned='slow_seed*.json'),
             ],
         ),
         table_6=[['a', 'b', 'c', 'd', 'e', 'f']],
@@ -66,6 +90,19 @@ def test_rows__have_both_sides(tiny):
     assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | 11 + 10 | {costs} |' in lines
     nothing = 'not measured |  |  | '
     assert f'| other | not measured | 4.0 |  |  | {nothing} |' in lines
+
+
+def test_planned_row__fills_itself_and_is_marked(tiny):
+    """A budget of minutes that ended the training; one that did not."""
+    lines = paper_tables.page(tiny).splitlines()
+    nothing = 'not measured |  |  | '
+    assert f'| slow | not measured |  |  |  | {nothing} |' in lines
+    record = json.loads((tiny.parent / 'run_seed0.json').read_text())
+    for stopped, mark in ((True, ' †'), (False, '')):
+        record['budget'] = dict(minutes=10, planned_steps=9, stopped=stopped)
+        (tiny.parent / 'slow_seed0.json').write_text(json.dumps(record))
+        lines = paper_tables.page(tiny).splitlines()
+        assert f'| slow | 60.0 |  | 0 | 10{mark} | {nothing} |' in lines
 
 
 def test_missing_record__is_named(tiny):

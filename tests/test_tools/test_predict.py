@@ -22,6 +22,7 @@ from tiny_detector import (
 from tiny_run import call_script
 
 from dsym.inference import build_predictor, resolve_model
+from dsym.weights import DEFAULT_DETECTOR
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 THR = ('--score-thr', '0')
@@ -183,6 +184,42 @@ def test_help_of_export_onnx__predict_takes_its_command(monkeypatch):
     assert (args.input, args.model, args.onnx) == (
         ['INPUT'], ['CONFIG', 'CHECKPOINT'], 'model.onnx',
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (['x.py'], 'x.py: without a checkpoint; give CONFIG CHECKPOINT, or'),
+        (['dsym://no'], 'dsym://no: the package has no such weights'),
+        ([DEFAULT_DETECTOR, 'x.pth'], 'no such config'),
+    ],
+)
+def test_export_onnx__wrong_detector_is_one_line(given, message, tmp_path):
+    file = tmp_path / 'x.onnx'
+    done = call_script(TOOLS / 'export_onnx.py', *given, '--out', file)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not file.exists()
+
+
+def test_export_onnx__packaged_detector_by_name(tmp_path):
+    onnx = pytest.importorskip('onnx')
+    file = tmp_path / 'x.onnx'
+    done = call_script(
+        TOOLS / 'export_onnx.py', DEFAULT_DETECTOR, '--out', file,
+        '--size', '64',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    graph = onnx.load(file).graph
+    shapes = {
+        x.name: [d.dim_value for d in x.type.tensor_type.shape.dim]
+        for x in (*graph.input, *graph.output)
+    }
+    # 8 x 8, 4 x 4 and 2 x 2 places at strides 8, 16 and 32; six classes
+    assert shapes == dict(
+        images=[1, 3, 64, 64], boxes=[1, 84, 4], scores=[1, 84, 6]
+    )
 
 
 def test_export_onnx__predicts_and_times(tiny, tmp_path):

@@ -12,6 +12,7 @@ from tiny_run import call_script
 from dsym.clip import save_clip
 from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.datasets import DefectVOCDataset, VerifiedCocoDataset
+from dsym.weights import DEFAULT_CLIP, DEFAULT_DETECTOR, FOLDER, PREFIX
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'pseudo_label.py'
 
@@ -138,6 +139,40 @@ def test_again__no_half_of_the_labels(tiny, tmp_path):
     assert done.returncode == 2 and '--formats coco' in done.stderr
     assert label(tiny, folder, out, '--formats', 'coco').returncode == 0
     assert not (out / 'voc').exists()
+
+
+def test_packaged__one_name_for_config_and_checkpoint(tmp_path):
+    folder = write_pictures(tmp_path / 'in', ['a.png'])
+    done = call_script(
+        TOOL, DEFAULT_DETECTOR, folder, '--out-dir', tmp_path / 'out'
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / 'out/coco.json').read_text())
+    assert [x['name'] for x in content['categories']] == [*NEU_CLASSES]
+    assert [x['file_name'] for x in content['images']] == ['a.png']
+    summary = json.loads((tmp_path / 'out/summary.json').read_text())
+    name = f'{DEFAULT_DETECTOR.removeprefix(PREFIX)}.pth'
+    assert summary['info']['checkpoint'] == str(FOLDER / name)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ([DEFAULT_DETECTOR], 'to write labels, folder is needed'),
+        (['x.py', 'in'], 'to write labels, folder is needed'),
+        ([], 'to write labels, config is needed'),
+        (['dsym://no', 'in'], 'dsym://no: the package has no such weights'),
+        (
+            [DEFAULT_DETECTOR, 'in', '--clip', DEFAULT_CLIP],
+            '--labeled',  # the package has no labelled images
+        ),
+    ],
+)
+def test_packaged__mistakes_are_one_line(arguments, message, tmp_path):
+    done = call_script(TOOL, *arguments, '--out-dir', tmp_path / 'out')
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / 'out').exists()
 
 
 def test_errors__one_line(tiny, tmp_path):

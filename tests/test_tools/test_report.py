@@ -1,36 +1,26 @@
 """report.py: what a user calls, and the page in a browser."""
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from browser import CHROMIUM, browser
 from report_files import Page, write_run, write_study
 from tiny_run import call_script
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'report.py'
-CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
-# Chromium's windows are at least 500 px wide; a frame may be narrower.
-FRAME = """<!doctype html><title></title><script>
-onmessage = event => document.title = event.data
-</script><iframe src="page.html" width="320" height="900"></iframe>"""
-PROBE = """<script>
-const heads = [...document.querySelectorAll('thead')]
-  .filter(head => head.querySelector('button'));
-const head = heads[0].rows[0].cells[2];
-const body = head.closest('table').tBodies[0];
-head.querySelector('button').click();
-const first = body.rows[0].cells[0].textContent;
-head.querySelector('button').click();
-parent.postMessage([
-  document.documentElement.scrollWidth <= innerWidth, innerWidth,
-  head.getAttribute('aria-sort'), first, body.rows[0].cells[0].textContent,
-].join(' '), '*')
-</script>"""
+# Everything that a user can act on or scroll.
+REACHABLE = 'a[href], button, summary, input, select, [tabindex="0"]'
+# Of a sorted table: its heading's state and the first cells of its rows.
+SORTED = """(() => {
+  const head = document.activeElement.closest('th');
+  const rows = [...head.closest('table').tBodies[0].rows];
+  return [head.getAttribute('aria-sort'),
+    rows.map(row => row.cells[0].textContent)];
+})()"""
 
 
 def write_synthetic(folder: Path, background: Path) -> Path:
@@ -104,9 +94,35 @@ def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
     assert Page(out.read_text()).headings[0] == 'results'
 
 
+def test_report__order_of_the_study_its_title_and_records(tmp_path):
+    results = write_study(tmp_path / 'elsewhere')
+    (tmp_path / 'config.py').write_text('a = 1')
+    study = dict(
+        results='results',
+        tests=dict(test={}),
+        runs=[dict(name=x, config='config.py') for x in ('y', 'x')],
+    )
+    path = tmp_path / 'mine.yaml'
+    path.write_text(json.dumps(study))
+    out = tmp_path / 'page.html'
+    done = call_script(
+        TOOL, path, '--results', results, '--title', 'y against x', '--out',
+        out, '--root', tmp_path, '--work-dirs', tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, '')
+    page = Page(out.read_text())
+    assert page.headings[0] == 'y against x'
+    compared = [x[0] for x in page.cells if x[1:3] == ['test', '1']]
+    assert compared == ['y', 'x']
+    run = write_run(tmp_path / 'run')
+    call_script(TOOL, run, '--title', 'line 3', '--out', out)
+    assert Page(out.read_text()).headings[0] == 'line 3'
+
+
 @pytest.mark.parametrize(
     'arguments, message',
     [
+        (['.', '--results', '.'], '--results is for the YAML of a study'),
         (['nowhere'], 'nowhere: no such file or folder'),
         (['.'], 'no log, evaluation or record'),
         (['.', '--num-images', '0'], '--num-images must be'),
@@ -123,32 +139,86 @@ def test_report__mistakes_are_one_line(
     assert not (tmp_path / 'report.html').exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
-def test_report__in_a_browser_320_px_wide(tmp_path):
-    """Nothing but tables scrolls sideways, and a heading sorts."""
-    write_run(tmp_path / 'run', classes=('a', 'b'))
-    page = tmp_path / 'page.html'
-    call_script(TOOL, tmp_path / 'run', '--out', page)
-    page.write_text(page.read_text() + PROBE)
-    (tmp_path / 'frame.html').write_text(FRAME)
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            '--headless',
-            '--no-sandbox',
-            '--disable-gpu',
-            '--disable-background-networking',
-            '--disable-sync',
-            '--no-first-run',
-            f'--user-data-dir={tmp_path / "profile"}',
-            '--virtual-time-budget=5000',
-            '--dump-dom',
-            (tmp_path / 'frame.html').as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
+@pytest.fixture(scope='module')
+def pages(tmp_path_factory):
+    """The page of a run, and of a study that shows this run."""
+    folder = tmp_path_factory.mktemp('pages')
+    run = write_run(folder / 'run', classes=('a', 'b'))
+    call_script(TOOL, run, '--out', folder / 'run.html')
+    study = write_study(folder / 'study')
+    call_script(TOOL, study, '--run', run, '--out', folder / 'study.html')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def chromium(pages):
+    if CHROMIUM is None:
+        pytest.skip('needs Chromium')
+    with browser(pages / 'profile') as found:
+        yield found
+
+
+@pytest.mark.parametrize('name', ['run', 'study'])
+def test_report__in_a_window_of_320_px(chromium, pages, name):
+    """Nothing but tables scrolls sideways; nothing is asked of anybody."""
+    chromium.open(pages / f'{name}.html', 320, 900)
+    assert chromium.ask('innerWidth') == 320
+    assert chromium.ask('document.documentElement.scrollWidth') <= 320
+    assert chromium.ask('document.images.length') > 0
+    addresses = chromium.ask(
+        "performance.getEntriesByType('resource').map(x => x.name)"
     )
-    title = done.stdout.split('<title>')[1].split('</title>')[0]
-    # AP50 of a is 100, of b 0; the first click puts the largest first
-    assert title == 'true 320 ascending a b'
+    assert [x for x in addresses if not x.startswith('data:')] == []
+    assert chromium.ask(
+        '[...document.images].every(x => x.complete && x.naturalWidth)'
+    )
+
+
+@pytest.mark.parametrize('name', ['run', 'study'])
+def test_report__tab_reaches_everything(chromium, pages, name):
+    chromium.open(pages / f'{name}.html', 1000, 800)
+    # what is folded up is reached once it is open
+    while True:
+        closed = chromium.ask(
+            '(x => { x?.focus(); return Boolean(x); })('
+            "document.querySelector('details:not([open])>summary'))"
+        )
+        if not closed:
+            break
+        chromium.press('Enter')
+        assert chromium.ask('document.activeElement.parentElement.open')
+    number = chromium.ask(
+        f"""window.all = [...document.querySelectorAll('{REACHABLE}')];
+        all.every(x => x.tabIndex >= 0) ? all.length : -1"""
+    )
+    assert number > 10
+    reached = []
+    for _ in range(number + 1):
+        chromium.press('Tab')
+        reached.append(chromium.ask('all.indexOf(document.activeElement)'))
+    # once around, from wherever it was: all in their order, then the page
+    first = reached.index(0)
+    assert reached[first:] + reached[:first] == [*range(number), -1]
+
+
+def test_report__enter_sorts_and_skips(chromium, pages):
+    chromium.open(pages / 'study.html', 1000, 800)
+    chromium.press('Tab')
+    assert chromium.ask('document.activeElement.className') == 'skip'
+    chromium.press('Enter')
+    assert chromium.ask('location.hash') == '#content'
+    assert chromium.ask('document.activeElement.id') == 'content'
+    chromium.ask(
+        "document.querySelector('#ablation table thead button').focus()"
+    )
+    assert chromium.ask('document.activeElement.textContent') == 'run'
+    for order, first in (('ascending', 'x'), ('descending', 'y')):
+        chromium.press('Enter')
+        state, rows = chromium.ask(SORTED)
+        assert (state, rows[0]) == (order, first)
+    # seeds: of numbers, the largest first; x has two
+    chromium.press('Tab')
+    chromium.press('Tab')
+    assert chromium.ask('document.activeElement.textContent') == 'seeds'
+    chromium.press('Enter')
+    assert chromium.ask(SORTED) == ['descending', ['x', 'y']]

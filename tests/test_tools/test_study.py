@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -107,6 +108,7 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
         (dict(config='nothing.py'), 'there is no config'),
         (dict(sedes=[1]), "unknown key 'sedes'"),
         (dict(trainer='mine'), "trainer 'mine' must be one of"),
+        (dict(minutes=0), 'minutes 0: give more than 0'),
         (dict(seeds=[1, 1]), 'two runs are called tiny_seed1'),
     ],
 )
@@ -114,6 +116,26 @@ def test_mistakes(tmp_path, changes, message):
     path = write_study(tmp_path, **changes)
     with pytest.raises(InputError, match=re.escape(message)):
         load_study(path, tmp_path, tmp_path)
+
+
+def test_budget_of_minutes__ends_training_and_is_recorded(tmp_path, call):
+    """Two epochs of 4 steps are planned; one step takes longer than that."""
+    options = {
+        'train_cfg.max_epochs': 2,
+        'default_hooks.checkpoint.interval': 1,
+    }
+    path = write_study(tmp_path, options=options, minutes=1e-6)
+    done = call('run', path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / 'results/tiny_seed3.json').read_text())
+    assert record['steps'] == 1
+    assert record['budget'] == dict(
+        minutes=1e-6, planned_steps=8, stopped=True
+    )
+    assert 0 <= record['metrics']['held_out']['mAP_50'] <= 1
+    # another budget is another run
+    path = write_study(tmp_path, options=options, minutes=2e-6)
+    assert 'is of another config' in call('run', path).stderr
 
 
 def test_mistake_is_one_line(tmp_path, call):
@@ -170,6 +192,24 @@ def test_hash_is_the_same_on_another_machine(tmp_path, monkeypatch):
         run = load_study(path, path.parent, path.parent)[0]
         digests[place, seed] = run.hash()
     assert digests['a', 3] == digests['b', 3] != digests['b', 4]
+
+
+def test_hash_is_the_same_in_another_checkout(tmp_path):
+    """A gate of synthetic images names its detector's config by its place."""
+    digests = set()
+    for root in (ROOT, tmp_path / 'other'):
+        path = root / 'tools' / 'studies' / 'plan.py'
+        if root != ROOT:
+            path.parent.mkdir(parents=True)
+            path.write_text((ROOT / 'tools/studies/plan.py').read_text())
+            (root / 'configs').symlink_to(ROOT / 'configs')
+        plan = runpy.run_path(str(path))
+        config = 'configs/dsym/yolov9-t-diffusion_1xb16-200e_neu-det-labeled20'
+        study = write_study(tmp_path, config=f'{config}.py', options={})
+        (run,) = plan['load_study'](study, root, tmp_path)
+        assert str(root) in str(run.load_config().train_dataloader)
+        digests.add(run.hash())
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(

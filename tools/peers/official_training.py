@@ -1,7 +1,7 @@
 """The official YOLOv9 code's training on the plan of one of our configs."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 import dsym  # noqa: F401  makes mmyolo importable and registers the data sets
 from dsym.engine.bf16_optim_wrapper import has_bf16_units
 from dsym.engine.close_mosaic_hook import count_last_epochs
+from dsym.engine.minutes_budget import MinutesBudget
 from dsym.errors import InputError
 
 from .official_yolov9 import import_official
@@ -99,9 +100,18 @@ class OfficialTraining:
         folder (Path): Where its copy of the labels goes.
         fast (bool): Channels-last and, where the processor has the units,
             bfloat16 autocast; the official script has neither on a CPU.
+        budget (MinutesBudget, optional): Minutes that it may take. The
+            learning rate and the end of the mosaics then follow the share
+            that is spent. Defaults to None, no limit.
     """
 
-    def __init__(self, config: Config, folder: Path, fast: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        fast: bool,
+        budget: Optional[MinutesBudget] = None,
+    ) -> None:
         root = import_official()
         from models.yolo import Model
         from utils.dataloaders import create_dataloader
@@ -131,11 +141,20 @@ class OfficialTraining:
         self.bf16 = fast and has_bf16_units('cpu')
         warmup = round(HYP['warmup_epochs'] * len(self.loader))
         self.warmup = max(warmup, 100)
+        self.budget = budget or MinutesBudget()
+        self.steps = 0
+
+    def place(self, epoch: int) -> float:
+        """Epoch of the plan: that of the training, or further with a budget.
+
+        The share of a budget that is spent is that of the plan's epochs.
+        """
+        return max(epoch, self.budget.share * self.plan['epochs'])
 
     def set_rates(self, epoch: int, step: int) -> None:
         """Set learning rate and momentum as the official script does."""
         plan, low = self.plan, HYP['warmup_momentum']
-        fall = (1 - epoch / plan['epochs']) * (1 - plan['final'])
+        fall = (1 - self.place(epoch) / plan['epochs']) * (1 - plan['final'])
         done = min(step / self.warmup, 1)
         beta = low + (plan['beta1'] - low) * done
         for group in self.optimizer.param_groups:
@@ -144,7 +163,7 @@ class OfficialTraining:
             group['betas'] = (beta, 0.999)
 
     def run_epoch(self, epoch: int, on_step: Callable = lambda: None) -> float:
-        """Train for one epoch.
+        """Train for one epoch, or until the budget is spent.
 
         Args:
             epoch (int): Its number, from 0.
@@ -155,8 +174,9 @@ class OfficialTraining:
         """
         self.model.train()
         last = self.plan['epochs'] - self.plan['close_mosaic']
-        self.dataset.mosaic = epoch < last
-        total = 0.0
+        self.dataset.mosaic = self.place(epoch) < last
+        total, done = 0.0, 0
+        self.budget.start()
         for i, (images, targets, _, _) in enumerate(self.loader):
             self.set_rates(epoch, i + len(self.loader) * epoch)
             images = (images.float() / 255).to(memory_format=self.order)
@@ -168,5 +188,10 @@ class OfficialTraining:
             self.optimizer.zero_grad()
             self.ema.update(self.model)
             total += loss.item()
+            done += 1
+            self.budget.count_step()
             on_step()
-        return total / len(self.loader)
+            if self.budget.is_spent:
+                break
+        self.steps += done
+        return total / done

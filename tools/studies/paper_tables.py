@@ -11,6 +11,7 @@ from .table import head, percent, row
 
 REPO = Path(__file__).resolve().parents[2]
 NOT_MEASURED = 'not measured'
+STOPPED = ' †'  # behind minutes that were a budget
 FIGURES = 'recall', 'precision', 'mAP_50'
 INTRO = """\
 # The paper's tables
@@ -20,20 +21,38 @@ INTRO = """\
 """
 
 
-def read_records(pattern: Optional[str]) -> List[Dict[str, Any]]:
-    """Read the records that a pattern names; none without a pattern.
+def read_records(pattern: str) -> List[Dict[str, Any]]:
+    """Read the records that a pattern names; none if there are none."""
+    paths = sorted(REPO.glob(pattern))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def records_of(
+    entry: Dict[str, Any], key: str = 'records'
+) -> List[Dict[str, Any]]:
+    """Read the records of a row.
+
+    Args:
+        entry (dict): The row. A pattern by the name of ``key`` must find
+            some; that of ``planned`` is of a study that may not have run.
+        key (str): ``records`` or ``after``. Defaults to 'records'.
+
+    Returns:
+        list[dict]: One a seed; none of a row that was not measured.
 
     Raises:
-        FileNotFoundError: If it names none.
+        FileNotFoundError: If a pattern that must finds none.
     """
-    if pattern is None:
-        return []
-    paths = sorted(REPO.glob(pattern))
-    if not paths:
-        raise FileNotFoundError(
-            f'{pattern}: no such record: run its study or leave it out'
-        )
-    return [json.loads(path.read_text()) for path in paths]
+    if key in entry:
+        records = read_records(entry[key])
+        if not records:
+            raise FileNotFoundError(
+                f'{entry[key]}: no such record: run its study or leave it out'
+            )
+        return records
+    if key == 'records' and 'planned' in entry:
+        return read_records(entry['planned'])
+    return []
 
 
 def plain(value: Optional[float]) -> str:
@@ -52,18 +71,27 @@ def measured(
 
 
 def effort(entry: Dict[str, Any]) -> List[str]:
-    """Seeds and mean minutes of training, with those of what it began with."""
-    records = read_records(entry.get('records'))
+    """Seeds and mean minutes of training, with those of what it began with.
+
+    Minutes that ended a training before its schedule did are marked.
+    """
+    records = records_of(entry)
     if not records:
         return ['', '']
-    before = read_records(entry.get('after'))
+    before = records_of(entry, 'after')
     minutes = [
         f'{fmean(record["minutes"] for record in part):.0f}'
         for part in (before, records)
         if part
     ]
     seeds = ', '.join(str(record['seed']) for record in records)
-    return [seeds, ' + '.join(minutes)]
+    stopped = any(stopped_early(record) for record in records)
+    return [seeds, ' + '.join(minutes) + STOPPED * stopped]
+
+
+def stopped_early(record: Dict[str, Any]) -> bool:
+    """Whether a budget of minutes ended a training."""
+    return record.get('budget', {}).get('stopped', False)
 
 
 def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
@@ -73,7 +101,7 @@ def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
         'paper: recall', 'precision', 'mAP@0.5', 'seeds', 'minutes',
     ])  # fmt: skip
     for entry in rows:
-        records = read_records(entry.get('records'))
+        records = records_of(entry)
         paper = entry.get('paper', [None] * 3)
         lines.append(
             row([
@@ -87,7 +115,7 @@ def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
 
 def table_4(content: Dict[str, Any], split: str) -> List[str]:
     """Classes."""
-    records = read_records(content['records'])
+    records = records_of(content)
     lines = [content['what'] + '.', '']
     lines += head([
         'class', 'recall', 'precision', 'AP50', 'paper: recall', 'precision',
@@ -102,11 +130,16 @@ def table_4(content: Dict[str, Any], split: str) -> List[str]:
 
 def table_5(content: Dict[str, Any], split: str) -> List[str]:
     """Methods, with what they cost."""
-    lines, costs = [], {}
+    costs = {}
+    lines = [
+        '†: the training ended with its minutes, before the last epoch of its '
+        'schedule; its learning rate had fallen to the end by then.',
+        '',
+    ]
     if 'costs' in content:
         path = Path(content['costs'])
         costs = json.loads((REPO / path).read_text())['results']['infer_1']
-        lines = [
+        lines += [
             'Costs of inference, one image of 224 px, with weights as they '
             'are before training: two-stage detectors keep every proposal '
             f'then. [{path.name}](benchmarks/{path.name}), by '
@@ -118,7 +151,7 @@ def table_5(content: Dict[str, Any], split: str) -> List[str]:
         'GFLOPs', 'ms an image', 'MiB',
     ])  # fmt: skip
     for entry in content['rows']:
-        records = read_records(entry.get('records'))
+        records = records_of(entry)
         cost, figures = costs.get(entry['row']), [NOT_MEASURED, '', '', '']
         if cost:
             figures = [

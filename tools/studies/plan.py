@@ -15,6 +15,7 @@ RUN_KEYS = {
 }  # fmt: skip
 TRAINERS = ('dsym', 'official')
 MACHINE_KEYS = {'data_root', 'num_workers', 'progress'}
+CHECKOUT = str(Path(__file__).resolve().parents[2])
 
 
 class StudyError(InputError):
@@ -99,6 +100,8 @@ def _without_machine(part: Any) -> Any:
         }
     if isinstance(part, (list, tuple)):
         return [_without_machine(value) for value in part]
+    if isinstance(part, str):  # '{{fileDirname}}' of a config
+        return part.replace(CHECKOUT, '')
     return part
 
 

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Optional
 
 import torch
 
+from dsym.engine.stop_after_minutes_hook import STATE as BUDGET
 from dsym.provenance import describe_machine
 from dsym.visualization import (
     load_json,
@@ -33,6 +34,8 @@ def training_figures(run: Run) -> Dict[str, Any]:
 
     Minutes are those of all steps, loader included, by whatever sessions and
     beside whatever neighbours; start-up, evaluation and pauses do not count.
+    A run with a budget of them has ``budget``: its ``minutes``, the
+    ``planned_steps`` and whether it ``stopped`` before these.
     """
     if run.trainer == 'official':
         plan = load_json(run.work_dir / 'official.json')
@@ -40,19 +43,38 @@ def training_figures(run: Run) -> Dict[str, Any]:
             epochs=plan['epochs'],
             steps=plan['steps'],
             minutes=round(plan['minutes'], 1),
+            **budget_of(plan.get('budget'), plan['steps']),
         )
     rows = [row for row in read_scalars(run.work_dir) if 'loss' in row]
     meta = torch.load(last_checkpoint(run.work_dir), map_location='cpu')
     steps = meta['meta']['iter']
     # of the steps after the last line, what the others took
     minutes = training_minutes(rows) * steps / rows[-1]['step']
+    budget = meta.get(BUDGET)
     return dict(
         # of a loop that counts epochs
         epochs=rows[-1].get('epoch'),
         steps=steps,
-        minutes=round(minutes, 1),
+        minutes=round(budget['spent'] if budget else minutes, 1),
+        **budget_of(budget, steps),
         # of the last logged steps of each epoch
         losses=[round(loss, 1) for loss in epoch_losses(rows)],
+    )
+
+
+def budget_of(
+    budget: Optional[Dict[str, Any]], steps: int
+) -> Dict[str, Dict[str, Any]]:
+    """What a record says of a budget of minutes; nothing without one."""
+    if not budget:
+        return {}
+    planned = budget['planned_steps']
+    return dict(
+        budget=dict(
+            minutes=budget['minutes'],
+            planned_steps=planned,
+            stopped=steps < planned,
+        )
     )
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
-from typing import Iterator, Sequence, Union
+from typing import Iterator, Sequence, Tuple, Union
 
 import numpy as np
 from filelock import FileLock
@@ -98,32 +100,57 @@ def write_starts(list_file: Path, starts_file: Path) -> None:
     temporary.replace(starts_file)
 
 
-def walk_images(
-    folder: Union[str, Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
-) -> Iterator[str]:
-    """Paths of the images of a folder and its subfolders, in order.
+def scan_images(
+    folder: Union[str, Path], suffixes: Sequence[str]
+) -> Iterator[Tuple[bool, bytes]]:
+    """Look into a folder, in the order of the file system.
 
     Args:
         folder (str or Path): The folder.
         suffixes (Sequence[str]): In lower case.
 
     Yields:
-        str: One after the other; of one subfolder at a time there is a list.
+        tuple[bool, bytes]: Whether it is a folder, and the name. Hidden ones
+        and other files are left out.
     """
-    subfolders = []
     with os.scandir(folder) as entries:
-        names = []
         for entry in entries:
             if entry.name.startswith('.'):
                 continue
-            if entry.is_dir():
-                subfolders.append(entry.path)
-            elif entry.name.lower().endswith(tuple(suffixes)):
-                names.append(entry.name)
-    for name in sorted(names):
-        yield os.path.join(folder, name)
-    for subfolder in sorted(subfolders):
-        yield from walk_images(subfolder, suffixes)
+            is_folder = entry.is_dir()
+            if is_folder or entry.name.lower().endswith(tuple(suffixes)):
+                yield is_folder, os.fsencode(entry.name)
+
+
+def walk_images(
+    folder: Union[str, Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> Iterator[str]:
+    """Paths of the images of a folder and its subfolders, in order.
+
+    SQLite sorts the names of a folder, in temporary files where they are many
+    (in ``SQLITE_TMPDIR`` or ``TMPDIR``): memory does not grow with them. The
+    order of UTF-8's bytes is that of Python's texts.
+
+    Args:
+        folder (str or Path): The folder.
+        suffixes (Sequence[str]): In lower case.
+
+    Yields:
+        str: One after the other, a folder's own before its subfolders'.
+    """
+    # '' is a database of its own on disk, which goes when it is closed
+    with closing(sqlite3.connect('')) as names:
+        names.execute('CREATE TABLE names (is_folder, name)')
+        names.executemany(
+            'INSERT INTO names VALUES (?, ?)', scan_images(folder, suffixes)
+        )
+        order = 'SELECT is_folder, name FROM names ORDER BY is_folder, name'
+        for is_folder, name in names.execute(order):
+            path = os.path.join(folder, os.fsdecode(name))
+            if is_folder:
+                yield from walk_images(path, suffixes)
+            else:
+                yield path
 
 
 def list_folder(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:

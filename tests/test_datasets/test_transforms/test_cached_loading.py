@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import TRANSFORMS
+from torch.utils.data import DataLoader
 
+from dsym.available_memory import available_memory
 from dsym.datasets.transforms import cached_loading
+from dsym.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +60,47 @@ def test_memory_is_bounded(image, tmp_path):
     load(dict(img_path=path))
     load(dict(img_path=other))
     assert list(load.store()) == [path]
+
+
+class Limits:
+    """What each item's worker may keep, in bytes."""
+
+    def __init__(self):
+        self.load = build()
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return self.load.limit()
+
+
+@pytest.fixture
+def no_share():
+    cached_loading.memory_share.cache_clear()
+    yield
+    cached_loading.memory_share.cache_clear()
+
+
+def test_auto__half_of_the_memory_by_the_workers(no_share, monkeypatch):
+    """A tenth more or less: other programs run as well."""
+    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE'):
+        monkeypatch.delenv(name, raising=False)
+    half = available_memory() / 2
+    (alone,) = {float(x) for x in DataLoader(Limits(), batch_size=None)}
+    assert alone == pytest.approx(half, rel=0.1)
+    # the workers are forked from a process that knows its own share
+    for share in DataLoader(Limits(), batch_size=None, num_workers=2):
+        assert float(share) == pytest.approx(half / 2, rel=0.1)
+
+
+def test_auto__by_the_processes_of_the_machine(no_share, monkeypatch):
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '8')
+    expected = available_memory() / 2 / 8
+    assert build().limit() == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize('wrong', ['all', -1, None])
+def test_wrong_limit__one_line(wrong):
+    with pytest.raises(InputError, match=r'max_gb=.*auto'):
+        build(max_gb=wrong)

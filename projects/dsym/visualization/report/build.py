@@ -56,12 +56,16 @@ def synthetic_part(pictures: Pictures) -> Part:
     return synthetic_section(content, pictures.num_images, pictures.img_root)
 
 
-def run_report(run: RunFiles, pictures: Pictures) -> str:
+def run_report(
+    run: RunFiles, pictures: Pictures, title: Optional[str] = None
+) -> str:
     """Write the page of a run.
 
     Args:
         run (RunFiles): What it left.
         pictures (Pictures): Which images to show.
+        title (str, optional): What the page calls it. Defaults to None, the
+            name of its folder.
 
     Returns:
         str: HTML.
@@ -80,7 +84,8 @@ def run_report(run: RunFiles, pictures: Pictures) -> str:
         synthetic_part(pictures),
         detections,
     ]
-    return render_page(run.work_dir.resolve().name, 'Defect detector', parts)
+    title = title or run.work_dir.resolve().name
+    return render_page(title, 'Defect detector', parts)
 
 
 def study_report(
