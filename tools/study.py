@@ -40,7 +40,11 @@ from dsym.provenance import git_commit
 from dsym.visualization import load_json
 
 # Of MMEngine's log and of train_official_yolov9.py.
-PROGRESS = re.compile(r'Epoch\(train\).*?eta: \S+|epoch \d+/\d+ .*', re.M)
+# Lines of mmengine's loops and of the official trainer, bars of tqdm.
+PROGRESS = re.compile(
+    r'(?:Epoch|Iter)\((?:train|val|test)\).*?eta: \S+|epoch \d+/\d+ .*'
+    r'|[^\r\n]*\d+/\d+ \[\d[\d:]*<[^\r\n]*'
+)
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
@@ -90,17 +94,18 @@ def as_options(options: Dict[str, Any]) -> List[str]:
 
 
 def watch(process: subprocess.Popen, log: Path) -> int:
-    """Wait for a tool and show, once a minute, how far its log is.
+    """Wait for a tool and show, twice a minute, how far its log is.
 
     Returns:
         int: The tool's exit status.
     """
-    shown = ''
+    shown, begin = '', log.stat().st_size
     while True:
         try:
-            return process.wait(timeout=60)
+            return process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            progress = PROGRESS.findall(log.read_text(errors='replace'))
+            new = log.read_bytes()[begin:].decode(errors='replace')
+        progress = PROGRESS.findall(new)
         if progress and progress[-1] != shown:
             shown = progress[-1]
             print(f'[study] {" ".join(shown.split())}', flush=True)

@@ -249,3 +249,22 @@ def test_split__of_wrapped_data_sets():
     assert split_of(painted) == 'train'
     both = dict(type='ConcatDataset', datasets=[dev, painted, folder])
     assert split_of(both) == 'dev + train'
+
+
+@pytest.mark.parametrize(
+    ('before', 'progress', 'after'),
+    [
+        ('- INFO - ', 'Epoch(train) [3][20/21]  eta: 0:12:01', '  time: 1.4'),
+        ('- INFO - ', 'Epoch(test) [4/11] eta: 0:00:21', '\nInputs: 3/4'),
+        ('- INFO - ', 'Iter(train) [ 20/400]  eta: 1:02:03', '  time: 9.1'),
+        ('', 'epoch 6/120 loss 155.59 6.1 min, 116.0 min left', '\n'),
+        (
+            'painting:   0%| | 0/48 [00:00<?, ?it/s]\r',
+            'painting:  25%|2 | 12/48 [00:10<00:30,  1.2it/s]',
+            '',
+        ),
+    ],
+)
+def test_progress__of_every_kind_of_step(before, progress, after):
+    pattern = runpy.run_path(str(STUDY))['PROGRESS']
+    assert pattern.findall(before + progress + after)[-1] == progress
