@@ -154,13 +154,24 @@ def test_changed_settings_have_a_folder_of_their_own(monkeypatch):
     assert len({folder.name for folder in folders}) == 4
 
 
-def test_lost_image__the_set_is_made_anew(tmp_path):
-    folder = cache.ensure_steel_synth(tmp_path, 3, num_workers=1)
-    lost = folder / 'images' / '000001.png'
-    content = lost.read_bytes()
-    lost.unlink()
-    assert cache.ensure_steel_synth(tmp_path, 3, num_workers=1) == folder
-    assert lost.read_bytes() == content
+@pytest.mark.parametrize('name', ['images/000001.png', 'annotations.json'])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda path: path.unlink(),
+        # What a power cut leaves: no content, a part of it, or zeros.
+        lambda path: path.write_bytes(b''),
+        lambda path: os.truncate(path, path.stat().st_size // 2),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    ],
+    ids=['lost', 'empty', 'cut off', 'zeros'],
+)
+def test_damaged_file__the_set_is_made_anew(tmp_path, name, damage):
+    folder = cache.ensure_steel_synth(tmp_path, 2, num_workers=1)
+    content = (folder / name).read_bytes()
+    damage(folder / name)
+    assert cache.ensure_steel_synth(tmp_path, 2, num_workers=1) == folder
+    assert (folder / name).read_bytes() == content
 
 
 def test_killed_run_leaves_no_set_no_worker_and_no_lock(tmp_path):

@@ -1,7 +1,12 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 from dataset_files import write_image
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from mmyolo.datasets import YOLOv5CocoDataset
 
 from dsym.datasets import DatasetError, VerifiedCocoDataset, check_dataset
@@ -194,3 +199,37 @@ def test_box_that_mmdet_leaves_out__reported_and_not_loaded(coco):
     dataset.full_init()
     counts = [len(dataset.get_data_info(i)['instances']) for i in (0, 1)]
     assert counts == [1, 2]
+
+
+def test_coco_configs__leave_out_damaged_images(coco, monkeypatch):
+    root, content, _ = coco
+    (root / 'img').rename(root / 'train2017')
+    for number in (3, 4):
+        write_image(root / f'train2017/{number}.jpg', seed=number)
+        content['images'].append(
+            {
+                **content['images'][0],
+                'id': number,
+                'file_name': f'{number}.jpg',
+            }
+        )
+    for image in content['images']:  # the configs want 32 px
+        write_image(root / 'train2017' / image['file_name'], 40, 40)
+        image['height'] = 40
+    (root / 'train2017/3.jpg').write_bytes(b'')
+    os.truncate(root / 'train2017/4.jpg', 300)
+    content['categories'] = [
+        {'id': i, 'name': name}
+        for i, name in enumerate(CocoDataset.METAINFO['classes'], 1)
+    ]
+    (root / 'annotations').mkdir()
+    (root / 'annotations/instances_train2017.json').write_text(
+        json.dumps(content)
+    )
+    monkeypatch.setenv('COCO_ROOT', str(root))
+    configs = Path(__file__).parents[2] / 'configs/yolov9'
+    config = Config.fromfile(configs / 'yolov9-t_8xb16-500e_coco.py')
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert [dataset.get_data_info(i)['img_id'] for i in (0, 1)] == [1, 2]
+    assert len(dataset) == 2

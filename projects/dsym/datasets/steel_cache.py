@@ -7,9 +7,10 @@ A set lives in a folder named after everything its pixels depend on::
       annotations.json       COCO
       meta.json              generator version, seed, number of images, ...
 
-It is written to a temporary folder and renamed when it is finished, so a
-folder with that name is always whole; what a killed run left is removed by
-the next one.
+It is written to a temporary folder and renamed when it is finished, so what a
+killed run left never has that name; the next run removes it. A power cut may
+still leave files without their content, which the system had not written yet:
+a set with such a file is made anew.
 """
 
 import functools
@@ -50,6 +51,8 @@ PNG_FLAGS = [
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
 ]
+#: The last chunk of every PNG: no data, its name and their checksum.
+PNG_END = b'\0\0\0\0IEND\xae\x42\x60\x82'
 
 Annotation = Tuple[List[int], List[List[int]]]
 
@@ -106,12 +109,32 @@ def steel_synth_folder(
 
 
 def is_complete(folder: Path, num_images: int) -> bool:
-    """Whether a finished set still has all of its files."""
+    """Whether a finished set still has all of its files, to their ends.
+
+    Args:
+        folder (Path): The set's folder, which need not exist.
+        num_images (int): Number of images it was made with.
+
+    Returns:
+        bool: False if a file is missing, empty or cut off.
+    """
+    images = list((folder / 'images').glob('*.png'))
     return (
-        (folder / 'meta.json').is_file()
-        and (folder / 'annotations.json').is_file()
-        and len(list((folder / 'images').glob('*.png'))) == num_images
+        len(images) == num_images
+        and ends_with(folder / 'meta.json', b'}')
+        and ends_with(folder / 'annotations.json', b'}')
+        and all(ends_with(image, PNG_END) for image in images)
     )
+
+
+def ends_with(path: Path, end: bytes) -> bool:
+    """Whether a file exists and has these last bytes."""
+    try:
+        with open(path, 'rb') as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - len(end), 0))
+            return file.read() == end
+    except FileNotFoundError:
+        return False
 
 
 def ensure_steel_synth(
@@ -196,7 +219,10 @@ def generate(
         logger='current',
     )
     if folder.exists():
-        print_log(f'{folder} lost files and is made anew', logger='current')
+        print_log(
+            f'{folder} lost files or their content: it is made anew',
+            logger='current',
+        )
         shutil.rmtree(folder)
     unfinished = folder.parent / f'.{folder.name}.tmp'
     if unfinished.exists():
