@@ -80,6 +80,22 @@ def test_plot_run__out_dir_and_two_runs(work_dir, tmp_path):
         assert (out_dir / name / 'test_gallery.png').is_file()
 
 
+def test_plot_run__several_tests_keep_their_figures(work_dir):
+    """Those of a study lie in a folder each, under one name."""
+    for name in ('test_dev', 'test_test'):
+        (work_dir / name).mkdir()
+        for file in work_dir.glob('test.*.json'):
+            shutil.copy(file, work_dir / name)
+    assert run(work_dir)[0] == ''
+    kinds = ('pr', 'confidence', 'gallery')
+    assert {x.name for x in (work_dir / 'figures').iterdir()} == {
+        'training.png',
+        *(f'test_{kind}.png' for kind in kinds),
+        *(f'test_dev_test_{kind}.png' for kind in kinds),
+        *(f'test_test_test_{kind}.png' for kind in kinds),
+    }
+
+
 def test_plot_run__pseudo_labels(work_dir):
     figures = dict(precision=0.5, recall=0.25, boxes_per_image=1.5)
     stages = dict(selected=dict(figures, classes=dict(a=figures)))

@@ -66,7 +66,7 @@ def sibling(path: Path, old: str, new: str) -> Path:
 
 
 def plot_gallery(
-    predictions: Path, args: argparse.Namespace, out_dir: Path
+    predictions: Path, args: argparse.Namespace, out_file: Path
 ) -> Path:
     """Draw the gallery of one evaluation."""
     truth = sibling(predictions, PREDICTIONS, TRUTH)
@@ -89,8 +89,7 @@ def plot_gallery(
         num_images=args.num_images,
         img_root=args.img_root,
     )
-    name = predictions.name[: -len(PREDICTIONS)]
-    return save_figure(figure, out_dir / f'{name}_gallery.png')
+    return save_figure(figure, out_file)
 
 
 def plot_run(
@@ -117,7 +116,7 @@ def plot_run(
             plot_pseudo_labels(pseudo_labels, path, list(stage['classes']))
         )
     for file in curve_files:
-        curves, name = load_json(file), file.name[: -len(CURVES)]
+        curves, name = load_json(file), figure_name(file, CURVES, work_dir)
         for kind, draw in (
             ('pr', pr_figure),
             ('confidence', confidence_figure),
@@ -125,8 +124,22 @@ def plot_run(
             path = out_dir / f'{name}_{kind}.png'
             paths.append(save_figure(draw(curves), path))
     for file in prediction_files:
-        paths.append(plot_gallery(file, args, out_dir))
+        name = figure_name(file, PREDICTIONS, work_dir)
+        paths.append(plot_gallery(file, args, out_dir / f'{name}_gallery.png'))
     return paths
+
+
+def figure_name(file: Path, suffix: str, work_dir: Path) -> str:
+    """Name a file's figures so that those of several tests stay apart.
+
+    Returns:
+        str: Its name, after those of the folders in ``work_dir`` it is in.
+    """
+    place = file.parent
+    folders = ()
+    if work_dir in place.parents:
+        folders = place.relative_to(work_dir).parts
+    return '_'.join([*folders, file.name[: -len(suffix)]])
 
 
 def main() -> Optional[str]:
