@@ -20,6 +20,19 @@ model = dict(
         freeze_all=True,
         init_cfg=dict(type='Pretrained', checkpoint=trunk, prefix='neck.')),
     bbox_head=dict(
-        aux_head_module=None, head_module=dict(init_distance=2.5)))
+        aux_head_module=None,
+        # what the study changes, at its defaults
+        head_module=dict(
+            init_distance=2.5,
+            scan='strided',
+            scan_levels=[0, 1, 2],
+            scan_place='branches',
+            mamba=dict(expand=0.5))))
 
 train_cfg = dict(max_epochs=20)
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            A_log=dict(lr_mult=1.0),
+            dt_proj=dict(lr_mult=1.0),
+            x_proj=dict(lr_mult=1.0))))
