@@ -13,7 +13,7 @@ fi
 projects=$(cd "$(dirname "$0")/../../projects" && pwd)
 python=${PYTHON:-$projects/../.venv/bin/python}
 case $python in */*) python=$(realpath -s "$python") ;; esac
-expected='::(TestRTMDetRotatedHead::|TestYOLOXPoseHead::|TestYOLOv5ParamSchelerHook::test )'
+expected='::(TestRTMDetRotatedHead::|TestYOLOXPoseHead::|TestYOLOv5ParamSchelerHook::test( |$))'
 cd "$1"
 shift
 log=$(mktemp)
