@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from typing import Any, Dict, NamedTuple
+from typing import Any, Container, Dict, NamedTuple, Optional
 
 from mmengine.config import Config
 
@@ -17,6 +17,8 @@ from .semi import PARTS, SemiStep
 from .suites import ADAMW, MAMBA, SCANS, SEMI
 
 ROUNDS, STEPS = 2, 4
+# A step on 16 images and more takes seconds: 8 of each instead of 12.
+SLOW = dict(warm=1, steps=3)
 # A step is tens of milliseconds: more of them cost nothing, and the median of
 # four would be noise.
 QUICK = dict(steps=20)
@@ -61,16 +63,17 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
     return {
         'detector/train': Short(
             training,
-            80,
+            95,
             batch,
             {
                 'ours': ours,
                 'official yolov9-t': TrainOfficial(args.config, ADAMW),
             },
+            SLOW,
         ),
         'detector/infer_1': Short(
             'inference, batch 1, 224 px',
-            35,
+            45,
             1,
             {
                 'ours': InferToolbox(args.config, 1),
@@ -80,7 +83,7 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
         ),
         'scan/train': Short(
             f'forward and backward, {SCANS[0]}',
-            30,
+            40,
             SCANS[0].batch,
             {
                 'C++': Scan('cpp', SCANS[0]),
@@ -95,10 +98,11 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
                 'MambaHead': TrainToolbox(args.config, MAMBA),
                 'plain head': ours,
             },
+            SLOW,
         ),
         'semi/step': Short(
             'semi-supervised step, 16 labelled and 16 unlabelled images',
-            90,
+            105,
             {
                 'semi-supervised': PARTS['semi'],
                 'supervised': PARTS['supervised'],
@@ -107,16 +111,17 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
                 'semi-supervised': SemiStep(str(SEMI), 'semi'),
                 'supervised': SemiStep(str(SEMI), 'supervised'),
             },
+            SLOW,
         ),
         'clip/boxes': Short(
             'scores of 4 boxes in each of 16 images',
-            35,
+            45,
             16,
             {way: ScoreBoxes(str(SEMI), way) for way in ('dense', 'crops')},
         ),
         'diffusion/paint': Short(
             '8 windows of 128 px, 5 steps of DDIM, guided',
-            55,
+            70,
             8,
             {
                 'ours': Paint(8, 5),
@@ -126,23 +131,33 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
         ),
         'growth/processes': Short(
             f'training step on noise, {step} images of 224 px',
-            80,
+            70,
             step,
             {
                 '2 processes': NoiseStep(args.config, step, processes=2),
                 '1 process': NoiseStep(args.config, step),
             },
+            SLOW,
         ),
         'methods/infer_1': Short(
-            'inference, batch 1, 224 px', 35, 1, methods, QUICK
+            'inference, batch 1, 224 px', 40, 1, methods, QUICK
         ),
     }
 
 
-def short(args: argparse.Namespace) -> Results:
-    """Run the plan and say of each part how long it took."""
+def short(
+    args: argparse.Namespace, only: Optional[Container[str]] = None
+) -> Results:
+    """Run the plan and say of each part how long it took.
+
+    Args:
+        args (argparse.Namespace): Of the command line.
+        only (container[str], optional): Names of parts. Defaults to all.
+    """
     args.rounds, args.steps = ROUNDS, STEPS
     for name, part in plan(args).items():
+        if only is not None and name not in only:
+            continue
         begin = time.monotonic()
         rows = compare(
             part.title, part.contenders, part.images, args, **part.turns

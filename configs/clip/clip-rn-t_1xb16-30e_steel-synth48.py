@@ -1,6 +1,6 @@
 """The small CLIP of `make demo`: grades boxes at 128 px, from 48 images.
 
-python tools/train.py configs/clip/clip-rn-t_1xb16-60e_steel-synth48.py
+python tools/train.py configs/clip/clip-rn-t_1xb16-30e_steel-synth48.py
 """
 _base_ = [
     '../_base_/models/clip_rn_t.py',
@@ -22,12 +22,12 @@ val_evaluator = test_evaluator
 model = dict(regions=dict(image_size=128))
 
 # 3 steps an epoch
-train_cfg = dict(max_epochs=60)
+train_cfg = dict(max_epochs=30)
 param_scheduler = [
-    dict(_base_.param_scheduler[0], end=10), _base_.param_scheduler[1]
+    dict(_base_.param_scheduler[0], end=5), _base_.param_scheduler[1]
 ]
 optim_wrapper = dict(clip_grad=dict(max_norm=20.0))
 custom_hooks = [
     hook for hook in _base_.custom_hooks if hook['type'] != 'BiasWarmupHook'
 ] + [dict(type='ExportCLIPHook')]
-default_hooks = dict(checkpoint=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=10))
