@@ -32,8 +32,8 @@ cores. With ``--compare`` its ratios are put beside those of a baseline, a JSON
 list of such reports, one for each kind of machine: ``machine.features`` and
 ``threads``. A comparison that fell by more than ``--tolerance``, a share of
 its ratio, is measured once more, for a busy moment is no loss. The exit status
-is 1 if it fell again; 0 with one line if the baseline has no machine of this kind; 2 if
-it cannot be read.
+is 1 if it fell again; 0 with one line if the baseline has no machine of this
+kind; 2 if it cannot be read.
 """
 
 import argparse
