@@ -5,6 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
+
+# Before torch counts the cores: processes of pytest-xdist share them.
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
+    _threads = (os.cpu_count() or 1) // int(
+        os.environ['PYTEST_XDIST_WORKER_COUNT']
+    )
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(_threads, 1)))
+
 from tiny_run import STUBS
 
 import dsym  # noqa: F401

@@ -29,7 +29,7 @@ def test_model__is_as_recorded(model):
     paths = [REPO / path for path in said['Records']]
     records = [json.loads(path.read_text()) for path in paths]
     assert (REPO / model['Config']).is_file()
-    assert said['Seeds'] == [record['seed'] for record in records]
+    assert said['Seeds'] == [str(record['seed']) for record in records]
     minutes = fmean(record['minutes'] for record in records)
     assert said['Training Minutes'] == round(minutes, 1)
     for record in records:
@@ -49,6 +49,14 @@ def test_model__is_as_recorded(model):
             name: percent([score[key] for score in scores])
             for name, key in KEYS.items()
         }
+
+
+@pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
+def test_lists__hold_strings(model):
+    """`mim search` joins them."""
+    lists = [x for x in model['Metadata'].values() if isinstance(x, list)]
+    assert lists
+    assert all(isinstance(x, str) for entries in lists for x in entries)
 
 
 @pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])

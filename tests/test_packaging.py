@@ -1,21 +1,26 @@
 """What a wheel and an editable install hold, and that they work."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import version
+from collections import Counter
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import mmdet
 import pytest
+import yaml
+from mmengine.config import Config
 from tiny_run import call_script, run, write_config
 
 from dsym.datasets.steel_cache import ensure_steel_synth
 
 REPO = Path(__file__).resolve().parents[1]
 MMDET_TOOLS = Path(mmdet.__file__).parent / '.mim' / 'tools'
+FOUND = '000002.png'  # of SteelSynth, in which the detector finds defects
 
 
 def pip(*arguments, cwd):
@@ -90,6 +95,39 @@ def test_wheel__metadata(wheel, source):
     assert 'Name: dsym' in lines
 
 
+def test_mim__finds_tools_configs_and_models(installed, tmp_path):
+    """By names alone, as openmim 0.3.10 looks for them."""
+    (found,) = distributions(name='dsym', path=[str(installed)])
+    package = Path(found.locate_file('dsym'))
+    mim = package / '.mim'
+
+    # `mim train dsym NAME` asks this script for `--gpus`, which it would
+    # have to pass, and gives it a config and `--launcher`.
+    script = mim / 'tools' / 'train.py'
+    done = run(
+        sys.executable, script, '-h', cwd=tmp_path, pythonpath=installed
+    )
+    assert done.stdout.startswith('usage: train.py '), done.stderr[-2000:]
+    assert '--launcher' in done.stdout and '--gpus' not in done.stdout
+
+    # It walks the whole package and refuses a name that two files have.
+    names = Counter(x.name for x in package.rglob('*.py'))
+    configs = set((mim / 'configs').rglob('*.py'))
+    configs = {x for x in configs if '_base_' not in x.parts}
+    assert configs and not [x for x in configs if names[x.name] > 1]
+
+    # `mim search` and `mim download` begin at the index.
+    index = yaml.safe_load((mim / 'model-index.yml').read_text())
+    metafiles = [mim / name for name in index['Import']]
+    models = [
+        model
+        for metafile in metafiles
+        for model in yaml.safe_load(metafile.read_text())['Models']
+    ]
+    assert {mim / x['Config'] for x in models} <= configs
+    assert Config.fromfile(mim / models[0]['Config']).model
+
+
 def test_wheel__trains_with_the_script_of_mmdet_anywhere(installed, tmp_path):
     config = write_config(tmp_path, installed / 'dsym' / '.mim' / 'configs')
     done = run(
@@ -102,20 +140,24 @@ def test_wheel__trains_with_the_script_of_mmdet_anywhere(installed, tmp_path):
     assert '"defect/mAP_50"' in scalars
 
 
-def test_wheel__predicts_without_a_model_anywhere(installed, tmp_path):
-    data = ensure_steel_synth(tmp_path / 'data', num_images=1, num_workers=1)
-    (image,) = (data / 'images').iterdir()
-    tool = installed / 'dsym' / '.mim' / 'tools' / 'predict.py'
-    done = run(
-        sys.executable, tool, image, '--out-dir', 'out',
-        cwd=tmp_path, pythonpath=installed,
-    )  # fmt: skip
+def test_wheel__predicts_without_a_model_anywhere(
+    installed, tmp_path, monkeypatch
+):
+    """By the command of docs/factory.md, which looks for the tool itself."""
+    data = ensure_steel_synth(tmp_path / 'data', num_images=8, num_workers=1)
+    shutil.copy(data / 'images' / FOUND, tmp_path / 'image.jpg')
+    page = (REPO / 'docs' / 'factory.md').read_text()
+    (command,) = [x for x in page.splitlines() if '.mim/tools/' in x]
+    # its python is the one that runs the tests
+    monkeypatch.setenv('PATH', str(Path(sys.executable).parent), os.pathsep)
+    done = run('bash', '-c', command, cwd=tmp_path, pythonpath=installed)
     assert done.returncode == 0, done.stderr[-3000:]
-    lines = (tmp_path / 'out' / 'predictions.csv').read_text().splitlines()
+    out = tmp_path / 'predictions'
+    lines = (out / 'predictions.csv').read_text().splitlines()
     assert lines[0] == 'image,class,score,x1,y1,x2,y2'
-    content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
-    assert [x['file_name'] for x in content['images']] == [image.name]
-    assert len(lines) == 1 + len(content['annotations'])
+    content = json.loads((out / 'predictions.json').read_text())
+    assert [x['file_name'] for x in content['images']] == ['image.jpg']
+    assert len(lines) == 1 + len(content['annotations']) > 1
     # the weights of this wheel, not of the tests' own environment
     assert Path(content['info']['checkpoint']).is_relative_to(installed)
 

@@ -27,7 +27,8 @@ model = dict(
             scan='strided',
             scan_levels=[0, 1, 2],
             scan_place='branches',
-            mamba=dict(expand=0.5))))
+            with_confidence=False,
+            mamba=dict(expand=0.5, zero_init=True))))
 
 train_cfg = dict(max_epochs=20)
 optim_wrapper = dict(

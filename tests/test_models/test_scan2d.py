@@ -61,6 +61,15 @@ def test_residual():
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize('zero_init', [True, False])
+def test_start(zero_init):
+    """Nothing is added to the map at first, or as much as Mamba adds."""
+    block = Scan2D(4, 'strided', zero_init, d_state=2)
+    block.init_weights()
+    x = torch.randn(2, 4, 3, 5)
+    assert torch.equal(block(x), x) == zero_init
+
+
 def test_unknown_scan():
     with pytest.raises(InputError, match="scan='spiral' of Scan2D"):
         Scan2D(4, 'spiral')

@@ -289,24 +289,6 @@ def test_inference_graph_counts_and_weights(size):
     assert num_params(model) - num_bn == fused_params - 16
 
 
-def test_published_t_has_80_channels_in_the_class_branch():
-    """2.0 M parameters: the published T, made before the rule changed."""
-    cfg = model_cfg('t', with_aux=False)
-    cfg.bbox_head.head_module.cls_channels = 80
-    model = MODELS.build(cfg)
-    assert model.bbox_head.head_module.cls_preds[0][0].conv.out_channels == 80
-    # from 128 to 80 channels: 3x3 from the inputs (64 + 96 + 128), 3x3 inside,
-    # 1x1 to the classes, and two BNs, on three levels
-    removed = (
-        9 * (64 + 96 + 128) * 48
-        + 3 * 9 * (128**2 - 80**2)
-        + 3 * 80 * 48
-        + 3 * 4 * 48
-    )
-    assert num_params(model) == GOLDEN['t'][1] - 16 - removed
-    assert round(num_params(model) / 1e6, 1) == 2.0
-
-
 def test_auxiliary_branch_is_absent_in_eval():
     model = MODELS.build(model_cfg('t', num_classes=6))
     image = torch.rand(1, 3, 64, 64)

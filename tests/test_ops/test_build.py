@@ -93,7 +93,7 @@ def test_same_values_with_narrower_vectors(tmp_path, processor, width):
     ]
     script = (
         'import sys, pytest, torch; '
-        'failed = pytest.main(["-q", *sys.argv[1:]]); '
+        'failed = pytest.main(["-q", "-n", "0", *sys.argv[1:]]); '
         'print("bytes:", torch.ops.dsym.vector_bytes()); '
         'sys.exit(failed)'
     )

@@ -1,6 +1,7 @@
 """pseudo_label.py: a folder is labelled, corrected and read back."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_round_trip__one_correction(tiny, tmp_path):
     number = len(content['annotations'])
     assert summary['images']['unreadable'] == 1
     assert sum(summary['boxes']['selected'].values()) == number > 1
+    boxes_of = Counter(x['image_id'] for x in content['annotations'])
+    empty = [x for x in content['images'] if not boxes_of[x['id']]]
+    assert summary['images']['empty'] == len(empty)
+    written = Counter(x['category_id'] for x in content['annotations'])
+    names = {x['id']: x['name'] for x in content['categories']}
+    assert summary['boxes']['selected'] == {
+        name: written[key] for key, name in names.items()
+    }
     assert all(x['pseudo'] == 1 for x in content['annotations'])
 
     content['annotations'].pop(0)

@@ -1,4 +1,4 @@
-"""Which steps of an installation are done again."""
+"""Which steps of an installation are done again, and what they announce."""
 
 import importlib.util
 from pathlib import Path
@@ -62,6 +62,30 @@ def test_other_requirements__all_but_the_environment(
     monkeypatch.setattr(setup_env, 'environment_key', lambda: 'other')
     assert build(setup_env, tmp_path) == STEPS[1:]
     assert build(setup_env, tmp_path) == []
+
+
+def test_steps__are_announced_with_number_and_minutes(
+    setup_env, tmp_path, capsys
+):
+    build(setup_env, tmp_path, fails='torch')
+    done = '[env] step {}/7 done, 0 s'.format
+    assert capsys.readouterr().out.splitlines() == [
+        '[env] step 1/7, under 1 min: an empty environment',
+        done(1),
+        '[env] step 2/7, under 1 min: setuptools, wheel, ninja',
+        done(2),
+        '[env] step 3/7, about 5 min: torch, 7 GB with CUDA libraries',
+    ]
+    build(setup_env, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    begun = [line for line in lines if ' min: ' in line]
+    numbers = [line.split(',')[0] for line in begun]
+    assert numbers == [f'[env] step {i}/7' for i in (3, 4, 5, 6)]
+    # .venv has a step of its own, in every checkout
+    assert list(setup_env.STEPS)[:-1] == STEPS
+    setup_env.announce('dsym')
+    line = capsys.readouterr().out
+    assert line.startswith('[env] step 7/7, about 1 min: dsym itself')
 
 
 def test_key_follows_the_requirements(setup_env, tmp_path, monkeypatch):

@@ -34,6 +34,17 @@ LOCK = REQUIREMENTS / 'lock.txt'
 NEEDED_GB = 14
 NEEDED_GB_OTHER_INDEX = 5
 CORE_MINUTES = 22  # of compiling mmcv
+# Minutes of each step on 2 cores with a fast network, 0 for less than one, and
+# what it installs. All but the last are methods of Installer.
+STEPS = {
+    'create': (0, 'an empty environment'),
+    'build_tools': (0, 'setuptools, wheel, ninja'),
+    'torch': (5, 'torch, 7 GB with CUDA libraries'),
+    'mmcv': (0, 'mmcv, if its compiled wheel is cached'),
+    'toolbox': (2, 'mmengine, mmdet, mmyolo and the test tools'),
+    'check': (0, 'importing it all'),
+    'dsym': (1, 'dsym itself, editable, and its operators'),
+}
 IMPORT_CHECK = (
     'import torch, torchvision, mmengine, mmcv.ops, mmdet, cv2, pycocotools'
 )
@@ -42,6 +53,22 @@ IMPORT_CHECK = (
 def say(text: str) -> None:
     """Print one progress line at once."""
     print(f'[env] {text}', flush=True)
+
+
+def announce(name: str) -> str:
+    """Say which step begins and how long it takes.
+
+    Args:
+        name (str): Of :data:`STEPS`.
+
+    Returns:
+        str: The step and its number, for the line that ends it.
+    """
+    minutes, what = STEPS[name]
+    step = f'step {list(STEPS).index(name) + 1}/{len(STEPS)}'
+    duration = f'about {minutes}' if minutes else 'under 1'
+    say(f'{step}, {duration} min: {what}')
+    return step
 
 
 def stop(text: str) -> None:
@@ -110,8 +137,8 @@ class Installer:
         )  # fmt: skip
 
     def install(self, *arguments: str, **kwargs) -> None:
-        """Install pinned packages."""
-        self.pip('install', '-q', '-c', str(LOCK), *arguments, **kwargs)
+        """Install pinned packages, with the progress that pip shows."""
+        self.pip('install', '-c', str(LOCK), *arguments, **kwargs)
 
     def create(self) -> None:
         """Create the empty environment; an unfinished one is thrown away."""
@@ -121,11 +148,7 @@ class Installer:
         """Install torch, from TORCH_INDEX_URL if that is set."""
         index = os.environ.get('TORCH_INDEX_URL')
         extra = ['--extra-index-url', index] if index else []
-        # Not quiet: gigabytes want pip's progress bars.
-        self.pip(
-            'install', '-c', str(LOCK),
-            '-r', str(REQUIREMENTS / 'torch.txt'), *extra,
-        )  # fmt: skip
+        self.install('-r', str(REQUIREMENTS / 'torch.txt'), *extra)
 
     def mmcv(self) -> None:
         """Install mmcv from its cached wheel, which may first be compiled."""
@@ -185,8 +208,8 @@ class Installer:
         jobs = os.environ.get('MAX_JOBS') or str(os.cpu_count())
         log = store / 'compile.log'
         say(
-            f'compiling mmcv, about {CORE_MINUTES / int(jobs):.0f} minutes '
-            f'with {jobs} processes; log: {log}'
+            f'compiling mmcv, about {CORE_MINUTES / int(jobs):.0f} min with '
+            f'{jobs} processes; log: {log}'
         )
         finished = store / 'finished'
         with log.open('w') as output:
@@ -266,33 +289,20 @@ class Installer:
     def build(self) -> None:
         """Run the steps that are not stamped yet."""
         key = environment_key()
-        steps = [
-            (self.create, 'an empty environment'),
-            (self.build_tools, 'setuptools, wheel, ninja'),
-            (
-                self.torch,
-                'torch, about 5 minutes and 7 GB with CUDA libraries',
-            ),
-            (self.mmcv, 'mmcv'),
-            (self.toolbox, 'mmengine, mmdet, mmyolo and the test tools'),
-            (self.check, 'importing it all'),
-        ]
-        for number, (step, what) in enumerate(steps, 1):
-            stamp = self.env / '.stamps' / step.__name__
+        for name in list(STEPS)[:-1]:
+            stamp = self.env / '.stamps' / name
             # An environment in .venv outlives a change of its requirements,
             # and with it the compiled mmcv.
             if stamp.exists() and (
-                step == self.create or stamp.read_text() in ('', key)
+                name == 'create' or stamp.read_text() in ('', key)
             ):
                 continue
-            say(f'{number}/{len(steps)} {what}')
+            step = announce(name)
             start = time.monotonic()
-            step()
+            getattr(self, name)()
             stamp.parent.mkdir(exist_ok=True)
             stamp.write_text(key)
-            say(
-                f'{number}/{len(steps)} done, {time.monotonic() - start:.0f} s'
-            )
+            say(f'{step} done, {time.monotonic() - start:.0f} s')
 
 
 def check_disk(env: Path) -> None:
@@ -340,7 +350,7 @@ def install_dsym(env: Path, venv: Path) -> None:
             f'import site; site.addsitedir({str(env / packages)!r})\n'
         )
         link_scripts(env, venv)
-    say('installing dsym itself, editable')
+    announce('dsym')
     command = [str(venv / 'bin' / 'python'), '-m', 'pip', 'install', '-q']
     command += ['--disable-pip-version-check', '--no-deps']
     command += ['--no-build-isolation', '-e', str(ROOT)]

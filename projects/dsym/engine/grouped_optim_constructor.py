@@ -68,7 +68,10 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         for group in params:
             settings = {k: v for k, v in group.items() if k != 'params'}
             (parameter,) = group['params']
-            if getattr(parameter, '_no_weight_decay', False):
+            # dt_proj.bias too, which a custom key takes from the other biases
+            if getattr(parameter, '_no_weight_decay', False) or getattr(
+                parameter, '_no_reinit', False
+            ):
                 settings['weight_decay'] = 0.0
             settings['is_bias'] = id(parameter) in biases and not any(
                 hasattr(parameter, mark)

@@ -95,19 +95,28 @@ class Scan2D(nn.Module):
     Args:
         channels (int): Channels of the map.
         scan (str): One of these. Defaults to 'strided'.
+        zero_init (bool): Start with nothing added to the map; else as Mamba
+            starts its last layer. Defaults to True.
         **mamba: Of :class:`Mamba`: ``d_state``, ``expand``, ``d_conv``, ...
 
     Raises:
         InputError: If ``scan`` is something else.
     """
 
-    def __init__(self, channels: int, scan: str = 'strided', **mamba) -> None:
+    def __init__(
+        self,
+        channels: int,
+        scan: str = 'strided',
+        zero_init: bool = True,
+        **mamba,
+    ) -> None:
         super().__init__()
         if scan not in SCANS:
             raise InputError(
                 f'scan={scan!r} of Scan2D: give one of {tuple(SCANS)}'
             )
         self.orders = SCANS[scan]
+        self.zero_init = zero_init
         self.norm = nn.LayerNorm(channels)
         self.norm.bias._no_warmup = True
         self.mixers = nn.ModuleList(
@@ -115,10 +124,11 @@ class Scan2D(nn.Module):
         )
 
     def init_weights(self) -> None:
-        """Start as Mamba does, with nothing added to the map yet."""
+        """Start as Mamba does, but for the last layer with ``zero_init``."""
         for mixer in self.mixers:
             mixer.init_weights()
-            nn.init.zeros_(mixer.out_proj.weight)
+            if self.zero_init:
+                nn.init.zeros_(mixer.out_proj.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix.

@@ -1,7 +1,7 @@
 """The painter of `make demo`: a conditional diffusion model of 48 images.
 
 python tools/train.py \
-    configs/diffusion/defect-diffusion-128_1xb8-10e_steel-synth48.py
+    configs/diffusion/defect-diffusion-128_1xb8-7e_steel-synth48.py
 """
 _base_ = './defect-diffusion-128_1xb16-20e_neu-det-labeled20.py'
 
@@ -18,8 +18,8 @@ train_dataloader = dict(
             pipeline=[])))
 
 # 15 steps an epoch, a window for each of 120 boxes
-train_cfg = dict(max_epochs=10)
+train_cfg = dict(max_epochs=7)
 param_scheduler = [
     dict(_base_.param_scheduler[0], end=1), _base_.param_scheduler[1]
 ]
-default_hooks = dict(checkpoint=dict(interval=5))
+default_hooks = dict(checkpoint=dict(interval=7))

@@ -31,9 +31,9 @@ train_dataloader = dict(
         # what a detector of 48 images is sure of is little
         gate=dict(
             detector=dict(
-                config='{{fileDirname}}/../yolov9/yolov9-t_1xb16-66e_steel-'
+                config='{{fileDirname}}/../yolov9/yolov9-t_1xb16-60e_steel-'
                 'synth48.py',
-                checkpoint=f'{runs}/supervised_seed0/epoch_66.pth'),
+                checkpoint=f'{runs}/supervised_seed0/epoch_60.pth'),
             min_iou=0.3,
             min_score=0.1,
             clip=clip,
@@ -45,10 +45,10 @@ model = dict(
     detector=dict(bbox_head=dict(head_module=start, aux_head_module=start)),
     semi_train_cfg=dict(ramp_steps=48))
 
-# 21 x 6 steps of phase 1, 6 x 12 of phase 2: the 198 of the supervised run
+# 18 x 6 steps of phase 1, 6 x 12 of phase 2: the 180 of the supervised run
 train_cfg = dict(
-    burn_in_epochs=21,
-    max_epochs=27,
+    burn_in_epochs=18,
+    max_epochs=24,
     unlabeled_dataloader=_base_.unlabeled_dataloader,
     burn_in_ema=dict(type='WarmupEMA', alpha=0.98),
     ema=dict(_delete_=True, type='ConstantEMA', alpha=0.98))
@@ -63,4 +63,4 @@ custom_hooks = [
         weight=0.3),
 ]
 default_hooks = dict(
-    timer=dict(type='PhaseTimerHook'), checkpoint=dict(interval=9))
+    timer=dict(type='PhaseTimerHook'), checkpoint=dict(interval=6))
