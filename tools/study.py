@@ -39,12 +39,12 @@ from toolbox_script import stop
 from dsym.provenance import git_commit
 from dsym.visualization import load_json
 
-# Of MMEngine's log and of train_official_yolov9.py.
-# Lines of mmengine's loops and of the official trainer, bars of tqdm.
+# Of a line: of mmengine's loops, of the official trainer; else a bar of tqdm.
 PROGRESS = re.compile(
     r'(?:Epoch|Iter)\((?:train|val|test)\).*?eta: \S+|epoch \d+/\d+ .*'
-    r'|[^\r\n]*\d+/\d+ \[\d[\d:]*<[^\r\n]*'
 )
+BAR = re.compile(r'\d+/\d+ \[\d[\d:]*<')
+TAIL = 2**16  # bytes of a log that are looked through
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
@@ -93,6 +93,24 @@ def as_options(options: Dict[str, Any]) -> List[str]:
     return ['--cfg-options', *spelled]
 
 
+def newest_progress(text: str) -> str:
+    """The last progress in a log.
+
+    Args:
+        text (str): Lines, ended by ``\\n`` or, of bars, by ``\\r``.
+
+    Returns:
+        str: A bar's line or what says how far a loop is; '' if there is none.
+    """
+    for line in reversed(re.split(r'[\r\n]', text)):
+        found = PROGRESS.search(line)
+        if found:
+            return found[0]
+        if BAR.search(line):
+            return line
+    return ''
+
+
 def watch(process: subprocess.Popen, log: Path) -> int:
     """Wait for a tool and show, twice a minute, how far its log is.
 
@@ -104,10 +122,13 @@ def watch(process: subprocess.Popen, log: Path) -> int:
         try:
             return process.wait(timeout=30)
         except subprocess.TimeoutExpired:
-            new = log.read_bytes()[begin:].decode(errors='replace')
-        progress = PROGRESS.findall(new)
-        if progress and progress[-1] != shown:
-            shown = progress[-1]
+            with log.open('rb') as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(begin, end - TAIL))
+                new = file.read().decode(errors='replace')
+        progress = newest_progress(new)
+        if progress and progress != shown:
+            shown = progress
             print(f'[study] {" ".join(shown.split())}', flush=True)
 
 

@@ -266,5 +266,5 @@ def test_split__of_wrapped_data_sets():
     ],
 )
 def test_progress__of_every_kind_of_step(before, progress, after):
-    pattern = runpy.run_path(str(STUDY))['PROGRESS']
-    assert pattern.findall(before + progress + after)[-1] == progress
+    newest_progress = runpy.run_path(str(STUDY))['newest_progress']
+    assert newest_progress(before + progress + after) == progress
