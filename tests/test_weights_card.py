@@ -1,5 +1,6 @@
 """The model card says what the records, configs and files say."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -17,6 +18,8 @@ CARD = weights.FOLDER / 'README.md'
 REPO = Path(__file__).resolve().parents[1]
 DETECTOR = weights.DEFAULT_DETECTOR.removeprefix(weights.PREFIX)
 CLIP = weights.DEFAULT_CLIP.removeprefix(weights.PREFIX)
+RESULTS = 'configs/yolov9/results'
+RUN = 'start-2.5_120e_seed0'
 
 
 def section(name):
@@ -47,7 +50,7 @@ def percent(value):
 
 def test_detector__figures_are_those_of_the_records():
     text, records = section(DETECTOR)
-    record = records['configs/dsym/results/mamba/plain_seed0.json']
+    record = records[f'{RESULTS}/box_start/{RUN}.json']
     scores = record['metrics']
     assert (
         ', '.join(
@@ -58,27 +61,40 @@ def test_detector__figures_are_those_of_the_records():
     )
     classes = scores['paper_test']
     crazing, rolled = classes['crazing_AP50'], classes['rolled-in_scale_AP50']
-    assert f'Crazing ({100 * crazing:.0f} on `paper_test`)' in text
-    assert f'rolled-in scale ({100 * rolled:.0f}) are found worst' in text
+    assert (
+        f'Rolled-in scale ({100 * rolled:.0f} on `paper_test`) and crazing '
+        f'({100 * crazing:.0f}) are found worst'
+    ) in text
     names = packaged_meta()['dataset_meta']['classes']
     worst = sorted(names, key=lambda x: classes[f'{x}_AP50'])[:2]
-    assert set(worst) == {'crazing', 'rolled-in_scale'}
+    assert worst == ['rolled-in_scale', 'crazing']
     assert (
         f'{record["epochs"]} epochs, {record["steps"]:,} steps, seed '
         f'{record["seed"]}, from scratch, in {record["minutes"]:.0f} minutes'
     ) in text
-    longer = records['configs/yolov9/results/recipe/centered_120e_seed0.json']
-    score = percent(longer['metrics']['paper_test']['mAP_50'])
-    assert f'({longer["epochs"]} epochs: {score} on `paper_test`' in text
+    better = records[f'{RESULTS}/recipe/centered_120e_seed0.json']['metrics']
+    assert (
+        f'has {percent(better["dev"]["mAP_50"])} there and '
+        f'{percent(better["paper_test"]["mAP_50"])} on `paper_test`'
+    ) in text
+
+
+def test_detector__the_shipped_file_itself_was_tested():
+    text, records = section(DETECTOR)
+    record = records[f'{RESULTS}/packaged/{DETECTOR}.json']
+    content = (weights.FOLDER / f'{DETECTOR}.pth').read_bytes()
+    assert record['sha256'] == hashlib.sha256(content).hexdigest()
+    score = percent(record['metrics']['paper_test']['mAP_50'])
+    assert f'of this file, float16, `paper_test` {score}' in text
 
 
 def test_detector__commands_make_what_is_there():
-    study, publish = commands(DETECTOR)
+    study, publish, tested = commands(DETECTOR)
     assert study[:3] == ['python', 'tools/study.py', 'run']
     plan = yaml.safe_load((REPO / study[3]).read_text())
-    (run,) = [x for x in plan['runs'] if x['name'] == 'plain']
-    assert study[study.index('--only') + 1] == 'plain_seed0'
-    assert 0 in run['seeds']
+    (run,) = [x for x in plan['runs'] if f'{x["name"]}_seed0' == RUN]
+    assert study[study.index('--only') + 1] == RUN
+    assert 0 in run.get('seeds', [0])
 
     assert publish[:2] == [
         'python', 'tools/model_converters/publish_weights.py',
@@ -86,7 +102,7 @@ def test_detector__commands_make_what_is_there():
     args = publish_weights.make_parser().parse_args(publish[2:])
     assert args.config == run['config']
     last = run['options']['train_cfg.max_epochs']
-    folder = f'work_dirs/studies/{Path(study[3]).stem}/plain_seed0'
+    folder = f'work_dirs/studies/{Path(study[3]).stem}/{RUN}'
     assert args.checkpoint == f'{folder}/epoch_{last}.pth'
     assert REPO / args.out == weights.FOLDER / DETECTOR
     meta = packaged_meta()
@@ -98,10 +114,25 @@ def test_detector__commands_make_what_is_there():
     )
     assert ours.to_dict() == theirs.to_dict()
 
+    assert tested[:4] == [
+        'python', 'tools/test.py', run['config'], weights.DEFAULT_DETECTOR,
+    ]  # fmt: skip
 
-def test_clip__figures_are_those_of_the_record():
+
+def test_clip__figures_are_those_of_the_records():
     text, records = section(CLIP)
-    (record,) = records.values()
+    grades = records['configs/clip/results/auroc_dev_zoom.json']
+    auroc = grades['metrics']['dev']
+    assert (
+        f'has not seen: {auroc["AUROC"]:.3f}; against badly placed ones '
+        f'{auroc["misplaced"]:.3f}, background {auroc["background"]:.3f}, '
+        f'other classes {auroc["other_class"]:.3f} ('
+    ) in text
+    assert f'{grades["epochs"]} epochs from scratch, seed 0' in text
+    more = records['configs/clip/results/auroc_dev_zoom_between.json']
+    auroc = more['metrics']['dev']['AUROC']
+    assert f'not trained on, {auroc:.3f} (' in text
+    record = records['configs/clip/results/boxes_unlabeled80_zoom.json']
     rankings = record['rankings']
     plain, both = rankings['confidence'], rankings['confidence, cosine 0.3']
     assert (
@@ -113,9 +144,17 @@ def test_clip__figures_are_those_of_the_record():
 
 
 def test_clip__commands_make_what_is_there():
-    train, copy = commands(CLIP)
-    assert train[:2] == ['python', 'tools/train.py']
-    assert (REPO / train[2]).is_file()
+    _, records = section(CLIP)
+    grades = records['configs/clip/results/auroc_dev_zoom.json']
+    tree, train, copy = commands(CLIP)
+    assert tree[:3] == ['git', 'worktree', 'add']
+    assert tree[4] == grades['commit']
+    path, *train = train
+    assert path == f'PYTHONPATH={tree[3]}/projects'
+    assert train[:2] == ['python', f'{tree[3]}/tools/train.py']
+    config = f'configs/clip/{grades["config"]}.py'
+    assert train[2] == f'{tree[3]}/{config}'
+    assert (REPO / config).is_file()
     made = f'{train[train.index("--work-dir") + 1]}/clip/*'
     assert copy[:2] == ['cp', made]
     assert REPO / copy[2] == weights.FOLDER / CLIP

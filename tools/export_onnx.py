@@ -11,7 +11,8 @@ and W are fixed. Its metadata (key ``dsym``) hold the classes and the hash of
 the checkpoint.
 
 --latency also times PyTorch as trained, PyTorch as deployed and onnxruntime at
-batch 1 and 8, and writes the table beside the model as OUT.latency.json.
+batch 1 and 8, in turns on images of SteelSynth, and writes the table beside
+the model as OUT.latency.json.
 
 Needs: pip install onnx onnxruntime
 """

@@ -1,6 +1,9 @@
 """Corrections by hand are found and named."""
 
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,6 +137,22 @@ def test_coco__each_correction_is_found(folder, tmp_path):
     assert loaded == [[0, 4], [3], [5]]
 
 
+def test_export_of_cvat__in_place_of_the_file(folder):
+    """Its 'COCO 1.0': other order and ids, keys of its own, no scores."""
+    export = Path(__file__).with_name('cvat_coco_1.0.json')
+    shutil.copy(export, folder / 'coco.json')
+    assert find_format(folder) == 'coco'
+    review = read_corrected(folder, 'coco')
+    assert not review.issues
+    assert describe_changes(review, CLASSES) == [
+        'a.jpg: relabelled b (20, 10, 30, 20) -> e (20, 10, 30, 20), IoU 1.00',
+        'empty.jpg: added f (1, 1, 9, 9)',
+        'sub/b.jpg: moved d (20, 2, 39, 12) -> d (20, 2, 39, 14), IoU 0.83',
+        'sub/b.jpg: removed c (5, 5, 15, 25)',
+    ]
+    assert review.counts()['kept'] == 1
+
+
 def test_voc__each_correction_is_found(folder):
     edit_voc(
         folder,
@@ -254,3 +273,11 @@ def test_two_images_of_one_stem__are_refused(tmp_path):
     writer.write(Frame('a.jpg', pixels), boxes_of())
     with pytest.raises(InputError, match=r'a\.png: another image'):
         writer.write(Frame('a.png', pixels), boxes_of())
+
+
+def test_name_that_is_not_utf8__is_refused(tmp_path):
+    writer = VocWriter(tmp_path, CLASSES)
+    name = os.fsdecode(b'\xfc.png')
+    with pytest.raises(InputError, match=r"'\\udcfc\.png': .* --formats coco"):
+        writer.write(Frame(name, np.zeros((9, 9, 3), np.uint8)), boxes_of())
+    assert not [*tmp_path.iterdir()]

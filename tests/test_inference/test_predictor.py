@@ -1,5 +1,7 @@
 """Predictions are those of mmdet's own functions."""
 
+import logging
+
 import pytest
 import torch
 from mmcv.transforms import Compose
@@ -79,6 +81,23 @@ def test_boxes__are_in_pixels_of_the_original():
         found.bboxes, torch.tensor([[10.0, 10.0, 50.0, 50.0]])
     )
     assert found.labels.tolist() == [1]
+
+
+def test_large_image__is_said_once(predictor, monkeypatch):
+    """Above 4 times the network's 64 px."""
+    said = []
+    monkeypatch.setattr(
+        'dsym.inference.predictor.print_log', lambda *a: said.append(a)
+    )
+    fresh = type(predictor)(predictor.backend, predictor.pipeline, CLASSES)
+    fresh([picture(256, 30), picture(30, 256)])
+    assert said == []
+    fresh([picture(257, 30), picture(300, 30)])
+    fresh([picture(30, 400)])
+    ((message, _, level),) = said
+    assert level == logging.WARNING
+    assert message.startswith('an image of 257x30 px is reduced to 64 px')
+    assert message.endswith('tiles of about 64 px')
 
 
 def test_threshold__drops_lower_scores_and_sorts(predictor):

@@ -52,6 +52,7 @@ def test_folder_with_a_corrupt_image__status_and_files(tiny, tmp_path):
     done = predict(tiny, out, folder, '--batch-size', '2')
     assert done.returncode == 1
     assert '10 detections in 2 images' in done.stdout
+    assert 'Predicting: 100%' in done.stderr and '3/3' in done.stderr
     assert '1 images could not be read' in done.stderr
     rows = rows_of(out)
     assert [x['image'] for x in rows] == ['a.png'] * 5 + ['sub/b.png'] * 5
@@ -106,6 +107,37 @@ def test_video_that_is_cut_off__status(tiny, tmp_path):
     assert 0 < read < 16 - 5
     assert done.returncode == 1
     assert f'{16 - read} images could not be read' in done.stderr
+
+
+def test_ctrl_c__what_was_done_is_complete(tiny, tmp_path):
+    """The second image does not come before the signal: it is a pipe."""
+    out = tmp_path / 'out'
+    write_pictures(tmp_path, ['a.png'])
+    os.mkfifo(tmp_path / 'b.png')
+
+    def act():
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            file = out / 'predictions.csv'
+            if file.exists() and 'a.png' in file.read_text():
+                break
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+        (tmp_path / 'b.png').write_bytes(b'no image')
+
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    images = tmp_path / 'a.png', tmp_path / 'b.png'
+    done = predict(tiny, out, *images, '--batch-size', '1')
+    thread.join(20)
+    assert done.returncode == 130
+    assert '5 detections in 1 images' in done.stdout
+    assert 'could not be read' not in done.stderr
+    assert [x['image'] for x in rows_of(out)] == ['a.png'] * 5
+    content = json.loads((out / 'predictions.json').read_text())
+    assert [x['file_name'] for x in content['images']] == ['a.png']
+    assert len(content['annotations']) == 5
+    assert [x.name for x in (out / 'drawn').iterdir()] == ['a.png']
 
 
 def watch(tiny, folder, out, until, *names):
@@ -238,6 +270,7 @@ def test_export_onnx__predicts_and_times(tiny, tmp_path):
     for row in report['rows']:
         assert 0 < row['median_ms'] <= row['p95_ms']
         assert f'{row["median_ms"]:.1f} ms' in done.stdout
+        assert row['boxes'] == 5  # max_per_img: NMS has had work
     write_pictures(tmp_path, ['a.png'])
     done = predict(tiny, tmp_path / 'out', tmp_path / 'a.png', '--onnx', file)
     assert done.returncode == 0, done.stderr

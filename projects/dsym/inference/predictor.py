@@ -1,5 +1,6 @@
 """Detect defects in images that are already decoded."""
 
+import logging
 from contextlib import nullcontext
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -9,6 +10,7 @@ from mmcv.transforms import Compose
 from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -17,6 +19,10 @@ from ..errors import InputError
 from ..models.dense_heads import YOLOv9Head
 from .model import ModelFiles, load_detector, read_config, set_test_cfg
 from .onnx_backend import OnnxBackend
+
+# An image longer than so many sides of the network's input loses its small
+# defects.
+LARGE = 4
 
 Backend = Callable[
     [Sequence[Tensor], Sequence[DetDataSample]], List[InstanceData]
@@ -69,7 +75,8 @@ class Predictor:
     """Pipeline, network and threshold.
 
     Images are put into one batch only with others of their shape: what is
-    found in one does not depend on its neighbours.
+    found in one does not depend on its neighbours. The first image that is
+    much larger than the network's input is warned of.
 
     Args:
         backend (Backend): The network.
@@ -90,6 +97,7 @@ class Predictor:
         self.pipeline = pipeline
         self.classes = tuple(classes)
         self.score_thr = score_thr
+        self._warned = False
 
     def __call__(self, images: Sequence[np.ndarray]) -> List[InstanceData]:
         """Detect.
@@ -103,6 +111,8 @@ class Predictor:
             images, ``scores`` and ``labels``; the best first.
         """
         packed = [self.pipeline(dict(img=x, img_id=0)) for x in images]
+        for image, item in zip(images, packed):
+            self._warn_if_large(image.shape[:2], item['inputs'].shape[1:])
         by_shape: Dict[Tuple[int, ...], List[int]] = {}
         for i, item in enumerate(packed):
             by_shape.setdefault(tuple(item['inputs'].shape), []).append(i)
@@ -114,6 +124,22 @@ class Predictor:
             )
             results.update(zip(indices, map(self.choose, found)))
         return [results[i] for i in range(len(images))]
+
+    def _warn_if_large(
+        self, given: Sequence[int], network: Sequence[int]
+    ) -> None:
+        """Say once that an image loses most of its pixels."""
+        side = max(network)
+        if self._warned or max(given) <= LARGE * side:
+            return
+        self._warned = True
+        print_log(
+            f'an image of {given[1]}x{given[0]} px is reduced to {side} px, '
+            'in which small defects vanish: cut such images into tiles of '
+            f'about {side} px',
+            'current',
+            logging.WARNING,
+        )
 
     def choose(self, boxes: InstanceData) -> InstanceData:
         """Keep boxes of enough score, the best first, in plain float32."""

@@ -14,6 +14,7 @@ model = dict(
                 96,
                 128,
             ],
+            init_distance=2.5,
             type='YOLOv9HeadModule',
         ),
         head_module=dict(
@@ -22,6 +23,7 @@ model = dict(
                 96,
                 128,
             ],
+            init_distance=2.5,
             num_classes=6,
             type='YOLOv9HeadModule',
         ),
