@@ -1,14 +1,18 @@
 """FeatureCache: what is encoded, when, and what survives."""
 
 import errno
+import json
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from two_ranks import on_two_ranks
 
 import dsym.clip.cache
 from dsym.clip.cache import (
@@ -304,3 +308,89 @@ def test_hashing__lets_others_write(tmp_path, files, monkeypatch):
         assert cache.warm(files) == 4
     # then Encode reads them
     assert seen == [f'{i}.png' for i in range(2, 6)] * 2
+
+
+def test_name_that_is_not_utf8(tmp_path, files):
+    other = os.fsdecode(os.fsencode(tmp_path) + b'/\xfc.png')
+    os.rename(files[2], other)
+    encode = Encode()
+    for _ in range(2):
+        features = cache_in(tmp_path, encode)([other])
+        assert torch.equal(features, EXPECTED[2:3])
+    assert len(encode.calls) == 1
+
+
+RANKS = """
+from pathlib import Path
+import torch
+from dsym.clip.cache import FeatureCache, UnreadableImageError
+
+def main(rank, data, folder):
+    encoded = []
+
+    def encode(paths):
+        contents = [Path(x).read_bytes() for x in paths]
+        if b'no image' in contents:
+            raise UnreadableImageError(paths[contents.index(b'no image')])
+        encoded.extend(Path(x).name for x in paths)
+        return torch.tensor([[len(x)] for x in contents])
+
+    paths = sorted(str(x) for x in Path(data).iterdir())
+    cache = FeatureCache(encode, 'key', folder)
+    made = cache.warm((x for x in paths), skip=True, share=True)
+    first = [*encoded]
+    readable = [x for x in paths if 'broken' not in x]
+    return made, first, cache(readable).flatten().tolist(), encoded == first
+"""
+
+
+def test_ranks__each_makes_its_part(tmp_path, files):
+    """Of 1, 2, 3, 4, 5, broken: every second one; the log is of both."""
+    (tmp_path / 'data' / 'broken.png').write_bytes(b'no image')
+    both, text = on_two_ranks(
+        RANKS, tmp_path, tmp_path / 'data', tmp_path / 'cache'
+    )
+    values = [1, 2, 3, 4, 5]
+    assert both == [
+        [3, ['1.png', '3.png', '5.png'], values, True],
+        [2, ['2.png', '4.png'], values, True],
+    ]
+    (line,) = [x for x in text.splitlines() if 'cannot be read' in x]
+    assert '1 images' in line and 'broken.png' in line
+
+
+# Every file is another one, so that each has its own features.
+MEASURE = """
+import json, os, resource, sys
+import torch
+from dsym.clip.cache import FeatureCache
+
+def files(count):
+    for i in range(count):
+        path = f'{sys.argv[1]}/{i}'
+        with open(path, 'w') as file:
+            file.write(path)
+        yield path
+
+def encode(paths):
+    return torch.zeros(len(paths), 8)
+
+for count in 1_000, 50_000:
+    cache = FeatureCache(encode, f'of_{count}', sys.argv[1])
+    made = cache.warm(files(count))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([made, peak]))
+"""
+
+
+def test_memory__flat_from_1_000_to_50_000_images(tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-c', MEASURE, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    small, large = map(json.loads, done.stdout.splitlines()[-2:])
+    assert (small[0], large[0]) == (1_000, 50_000)
+    # such paths and hashes as Python's texts take 15 MiB in a dict
+    assert large[1] - small[1] < 10

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from dsym.datasets import path_index
+from dsym.datasets.file_index import IMAGE_SUFFIXES
 from dsym.datasets.issues import DatasetError
-from dsym.datasets.path_index import PathIndex, list_folder, walk_images
+from dsym.datasets.path_index import PathIndex, list_folder, walk_files
 
-LINES = ['a.png', 'b/ü.png', '', 'c d.png', '', '', 'last.png']
+LINES = ['a.png', 'b/ü.png', '\udcfc.png', '', 'c d.png', '', '', 'last.png']
 MEASURE = """
 import json, resource, sys
 from dsym.datasets import PermutedSampler, StreamedImageDataset
@@ -41,7 +42,7 @@ for folder in sys.argv[2:]:
 def test_lines__as_read_whole(tmp_path, monkeypatch, end, block, closed):
     monkeypatch.setattr(path_index, 'BLOCK', block)
     text = end.join(LINES) + (end if closed else '')
-    (tmp_path / 'list.txt').write_bytes(text.encode())
+    (tmp_path / 'list.txt').write_bytes(os.fsencode(text))
     index = PathIndex(tmp_path / 'list.txt', tmp_path / 'cache')
     expected = [x for x in LINES if x]
     assert len(index) == len(expected)
@@ -67,13 +68,25 @@ def test_list__missing_or_empty(tmp_path):
         PathIndex(tmp_path / 'empty.txt', tmp_path)
 
 
-def test_walk__images_of_all_subfolders(tmp_path):
-    names = ['b.png', 'a.JPG', 'x/c.bmp', 'x/y/d.tif', 'x/note.txt', '.h.png']
+def test_walk__of_all_subfolders(tmp_path):
+    names = [
+        'b.png', 'a.JPG', 'x/c.bmp', 'x/y/d.tif', 'x/note.txt', '.h.png',
+    ]  # fmt: skip
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [x.removeprefix(f'{tmp_path}/') for x in walk_images(tmp_path)]
-    assert found == ['a.JPG', 'b.png', 'x/c.bmp', 'x/y/d.tif']
+
+    def walked(*options):
+        return [
+            x.removeprefix(f'{tmp_path}/')
+            for x in walk_files(tmp_path, *options)
+        ]
+
+    images = ['a.JPG', 'b.png', 'x/c.bmp', 'x/y/d.tif']
+    assert walked(IMAGE_SUFFIXES) == images
+    assert walked() == [*images[:3], 'x/note.txt', images[3]]
+    assert walked(('.bmp', '.tif')) == images[2:]
+    assert walked((), tmp_path / 'x/y') == [*images[:3], 'x/note.txt']
 
 
 def test_walk__order_of_python(tmp_path):
@@ -83,9 +96,18 @@ def test_walk__order_of_python(tmp_path):
         (tmp_path / f'{name}.png').touch()
         (tmp_path / name).mkdir()
         (tmp_path / name / 'x.png').touch()
-    found = [x.removeprefix(f'{tmp_path}/') for x in walk_images(tmp_path)]
+    found = [x.removeprefix(f'{tmp_path}/') for x in walk_files(tmp_path)]
     expected = sorted(f'{x}.png' for x in names)
     assert found == expected + [f'{x}/x.png' for x in sorted(names)]
+
+
+def test_walk__folders_that_are_gone_or_lead_nowhere(tmp_path):
+    assert [*walk_files(tmp_path / 'gone')] == []
+    (tmp_path / 'broken.png').symlink_to(tmp_path / 'nothing')
+    assert [*walk_files(tmp_path)] == [f'{tmp_path}/broken.png']
+    (tmp_path / 'loop').symlink_to(tmp_path / 'loop')
+    with pytest.raises(DatasetError, match=r"loop' cannot be read .*move it"):
+        list(walk_files(tmp_path))
 
 
 def test_list_folder__one_list_for_each_content(tmp_path):

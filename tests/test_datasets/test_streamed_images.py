@@ -1,4 +1,6 @@
+import os
 import pickle
+import socket
 from pathlib import Path
 
 import cv2
@@ -7,6 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS
+from two_ranks import on_two_ranks
 
 from dsym.datasets.issues import DatasetError
 
@@ -98,14 +101,14 @@ def test_damaged_image__another_one_and_a_warning(folder, tmp_path, caplog):
     for _ in range(5):
         assert int(data[1]['inputs'].float().mean()) in (0, 20)
     logger.removeHandler(caplog.handler)
-    assert 'b.png cannot be read and is replaced' in caplog.text
+    assert "b.png' cannot be read and is replaced" in caplog.text
 
 
 def test_no_image_can_be_used(tmp_path):
     folder = tmp_path / 'bad'
     folder.mkdir()
     (folder / 'a.png').write_bytes(b'no image')
-    with pytest.raises(DatasetError, match=r'a\.png and 99 others'):
+    with pytest.raises(DatasetError, match=r"a\.png' and 99 others"):
         build(tmp_path, data_root=str(folder))[0]
 
 
@@ -124,3 +127,64 @@ def test_config__unlabelled_images_are_not_kept():
     assert len(streamed) == len(listed) and len(changed) == 1
     assert streamed[changed[0]] == dict(type='LoadImageFromFile')
     assert 'LoadCachedImageFromFile' not in str(streamed)
+
+
+# An image comes in after rank 0 has listed; then rank 1 does not see a list;
+# then there is nothing to list.
+RANKS = """
+import glob, os, time
+from dsym.datasets import StreamedImageDataset
+from dsym.datasets.issues import DatasetError
+
+def main(rank, folder, cache):
+    def wait_for(count):
+        while len(lists := glob.glob(f'{cache}/*.txt')) < count:
+            time.sleep(0.01)
+        return max(lists, key=os.path.getmtime)
+
+    def refused(data_root):
+        try:
+            StreamedImageDataset(data_root, cache_dir=cache)
+        except DatasetError as error:
+            return str(error)
+
+    if rank:
+        wait_for(1)
+        open(f'{folder}/0.png', 'w').close()
+    data = StreamedImageDataset(folder, cache_dir=cache)
+    names = [data.get_data_info(i)['img_path'] for i in range(len(data))]
+    torch.distributed.barrier()
+    if rank:
+        os.remove(wait_for(2))
+    return names, refused(folder), refused(f'{folder}/no')
+"""
+
+
+def test_ranks__train_on_the_list_of_the_first(folder, tmp_path):
+    both, _ = on_two_ranks(RANKS, tmp_path, folder, tmp_path / 'lists')
+    names = [str(folder / x) for x in ('a.png', 'b.png', 'sub/c.png')]
+    for listed, gone, missing in both:
+        assert listed == names
+        assert f'does not exist on {socket.gethostname()}: set' in gone
+        assert 'DSYM_CACHE' in gone and '\n' not in gone
+        assert missing.startswith(f"folder '{folder}/no' does not exist")
+
+
+def test_name_that_is_not_utf8(folder, tmp_path):
+    """A name in Latin-1, as older cameras write it."""
+    name = os.fsencode(folder) + b'/\xfc.png'
+    with open(name, 'wb') as file:
+        file.write((folder / 'sub/c.png').read_bytes())
+    data = build(tmp_path, data_root=str(folder))
+    assert len(data) == 4  # 0xfc comes after all of ASCII
+    assert os.fsencode(data.get_data_info(2)['img_path']) == name
+    assert int(data[2]['inputs'].float().mean()) == 20
+
+
+def test_name_with_a_newline__is_refused(folder, tmp_path):
+    (folder / 'a\nb.png').touch()
+    with pytest.raises(DatasetError, match='newline') as error:
+        build(tmp_path, data_root=str(folder))
+    assert '\n' not in str(error.value)
+    assert r'images/a\nb.png' in str(error.value)
+    assert not [*(tmp_path / 'lists').iterdir()]

@@ -222,36 +222,71 @@ def test_mosaic__closes_in_the_labelled_loaders(tmp_path):
     assert set(Counter(images(steps, 'sup')).values()) == {2, 3}
 
 
-@pytest.fixture(scope='module')
-def of_folder(tmp_path_factory):
-    """A run on unlabelled images that are a folder without annotations."""
+@pytest.fixture(scope='module', params=['DefectVOCDataset', 'Streamed'])
+def of_folder(request, tmp_path_factory):
+    """A run on a folder without annotations, its config and its steps."""
     place = tmp_path_factory.mktemp('of_folder')
     config = semi_config(place, burn_in=0, max_epochs=1)
     folder = place / 'line3' / 'images'
     folder.mkdir(parents=True)
-    for i in range(3):
+    for i in range(5):
         picture = np.full((20 + 10 * i, 40, 3), 60 * i, np.uint8)
         cv2.imwrite(str(folder / f'{i}.png'), picture)
     unlabeled = config.train_cfg.unlabeled_dataloader
-    unlabeled.dataset = dict(
+    dataset = dict(
         type='DefectVOCDataset',
         data_root=str(place / 'line3'),
         data_prefix=dict(img='images'),
         unlabeled=True,
+    )
+    if request.param == 'Streamed':
+        unlabeled.sampler = dict(type='PermutedSampler')
+        dataset = dict(
+            type='StreamedImageDataset',
+            data_root=str(folder),
+            cache_dir=str(place / 'lists'),
+        )
+    unlabeled.dataset = dict(
+        dataset,
         metainfo=dict(classes=('a', 'b', 'c', 'd', 'e', 'f')),
         pipeline=unlabeled.dataset.pipeline,
     )
     config.model.semi_train_cfg.selector = dict(type='ClassThresholds')
-    return train(config)
+    config.custom_hooks = [
+        dict(
+            type='CheckpointHook',
+            by_epoch=False,
+            interval=1,
+            save_last=False,
+            filename_tmpl='step_{}.pth',
+        )
+    ]
+    return (config, *train(config))
 
 
 def test_unlabelled__is_a_folder_without_any_annotation(of_folder):
-    _, steps = of_folder
-    assert set(images(steps, 'unsup_student')) == {'0.png', '1.png', '2.png'}
+    *_, steps = of_folder
+    names = images(steps, 'unsup_student')
+    assert sorted(names) == [f'{i}.png' for i in range(5)]
+    assert [len(s['images']['unsup_student']) for s in steps] == [2, 2, 1]
+
+
+def test_unlabelled_folder__goes_on_in_the_middle_of_a_pass(
+    of_folder, tmp_path
+):
+    config, runner, steps = of_folder
+    _, more = train(
+        config,
+        load_from=str(Path(runner.work_dir) / 'step_1.pth'),
+        resume=True,
+        work_dir=str(tmp_path),
+        experiment_name=f'{config.experiment_name}_resumed',
+    )
+    assert [s['images'] for s in more] == [s['images'] for s in steps[1:]]
 
 
 def test_class_thresholds__hear_of_the_labelled_boxes(of_folder):
-    runner, _ = of_folder
+    _, runner, _ = of_folder
     told = runner.model.selector.boxes_per_image
     dataset = runner.train_loop.labeled[0].dataset
     counts = Counter(

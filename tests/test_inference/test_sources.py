@@ -1,6 +1,7 @@
 """Files, folders and videos give every image once."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def test_folder__recursive_in_order_without_results(tmp_path):
     assert [x.name for x in frames] == ['a.png', 'b.png', 'sub/a.png']
     assert len(source) == 3 and source.others == 1
     np.testing.assert_array_equal(frames[0].image, picture(seed=2))
+
+
+def test_folder__names_of_any_bytes(tmp_path):
+    write_pictures(tmp_path, ['a.png'])
+    names = [os.fsdecode(x) for x in (b'a\nb.png', b'\xfc.png')]
+    for name in names:
+        os.link(tmp_path / 'a.png', tmp_path / name)
+    frames = list(ImageFolder(tmp_path))
+    assert [x.name for x in frames] == [names[0], 'a.png', names[1]]
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, frames[0].image)
 
 
 def test_folder__is_read_as_it_is_asked_for(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import cv2
 import numpy as np
@@ -43,6 +44,21 @@ def test_csv__round_trip(tmp_path):
     read = [[float(x[k]) for k in ('x1', 'y1', 'x2', 'y2')] for x in rows]
     np.testing.assert_allclose(read, FOUND.bboxes, atol=0.005)
     assert [float(x['score']) for x in rows] == [0.75, 0.5]
+
+
+def test_name_that_is_not_utf8__is_the_same_in_both_files(tmp_path):
+    """0xfc alone, the Latin-1 of ü, is Python's U+DCFC."""
+    name = os.fsdecode(b'\xfc.png')
+    table = CsvWriter(tmp_path / 'x.csv', CLASSES)
+    coco = CocoWriter(tmp_path / 'x.json', CLASSES, dict())
+    for writer in (table, coco):
+        writer.write(Frame(name, picture()), FOUND[:1])
+        writer.close()
+    row = (tmp_path / 'x.csv').read_text().splitlines()[1]
+    assert row.startswith('\\udcfc.png,"dent, deep",0.7500,')
+    text = (tmp_path / 'x.json').read_text()
+    assert '"\\udcfc.png"' in text
+    assert json.loads(text)['images'][0]['file_name'] == name
 
 
 def test_csv_of_a_video__frame_and_time(tmp_path):

@@ -150,7 +150,8 @@ def growth(args: argparse.Namespace) -> Results:
     And samples as lists of unlabelled images do. The first of each series is
     what the others' times are divided by.
     """
-    yield 'paths', paths(args)
+    if args.only != 'train':
+        yield 'paths', paths(args)
     if args.only == 'paths':
         return
     step = NoiseStep(args.config)

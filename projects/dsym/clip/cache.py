@@ -22,7 +22,7 @@ from typing import (
 
 import numpy as np
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, get_dist_info, is_main_process
 from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
@@ -40,7 +40,7 @@ DAMAGE = (FileNotFoundError, ValueError, EOFError)
 # A file of the index is read once; another version begins anew.
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, digest TEXT);
+    path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, digest TEXT);
 CREATE TABLE IF NOT EXISTS rows (
     digest TEXT PRIMARY KEY, shard TEXT, row INTEGER);
 CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, crc INTEGER);
@@ -164,7 +164,7 @@ class FeatureCache:
                 stamp = (stat.st_size, stat.st_mtime_ns)
                 known = self.index.execute(
                     'SELECT size, mtime, digest FROM files WHERE path = ?',
-                    (place,),
+                    (os.fsencode(place),),
                 ).fetchone()
                 if known and known[:2] == stamp:
                     found[path] = known[2]
@@ -180,7 +180,7 @@ class FeatureCache:
                 continue
             digest = hashlib.blake2b(content, digest_size=16).hexdigest()
             found[path] = digest
-            new.append((place, *stamp, digest))
+            new.append((os.fsencode(place), *stamp, digest))
         if new:
             with self.index:
                 self.index.executemany(
@@ -188,7 +188,12 @@ class FeatureCache:
                 )
         return found
 
-    def warm(self, paths: Iterable[str], skip: bool = False) -> int:
+    def warm(
+        self,
+        paths: Iterable[str],
+        skip: bool = False,
+        share: bool = False,
+    ) -> int:
         """Make what is missing, in batches, with a progress bar.
 
         Args:
@@ -196,14 +201,17 @@ class FeatureCache:
                 as :data:`PART` shards hold are in memory.
             skip (bool): Leave out images that cannot be read, with one
                 warning that counts them. Defaults to False.
+            share (bool): Leave to each of n ranks every n-th image, and wait
+                for the others. Defaults to False.
 
         Returns:
-            int: How many features were made.
+            int: How many features this process made.
 
         Raises:
             UnreadableImageError: Unless such images are to be left out.
         """
-        made, paths = 0, iter(paths)
+        rank, world_size = get_dist_info() if share else (0, 1)
+        made, paths = 0, islice(paths, rank, None, world_size)
         skipped: Optional[List[str]] = [] if skip else None
         with tqdm(
             desc='CLIP features',
@@ -213,11 +221,17 @@ class FeatureCache:
         ) as bar:
             while part := [*islice(paths, PART * self.shard_size)]:
                 made += self._warm_part(part, bar, skipped)
+        if share:
+            # one warning, whichever rank met them
+            of_all = all_gather_object(skipped or [])
+            skipped = []
+            if is_main_process():
+                skipped = [path for part in of_all for path in part]
         if skipped:
             more = ', ...' if len(skipped) > NAMED else ''
             warn(
                 f'{len(skipped)} images cannot be read and are left out: '
-                f'{", ".join(skipped[:NAMED])}{more}'
+                f'{", ".join(map(repr, skipped[:NAMED]))}{more}'
             )
         return made
 

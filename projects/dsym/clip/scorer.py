@@ -140,19 +140,21 @@ class CLIPScorer:
         images = images.contiguous(memory_format=torch.channels_last)
         return F.normalize(self.clip.model.encode_image(images).float(), dim=1)
 
-    def warm(self, paths: Iterable[str]) -> int:
+    def warm(self, paths: Iterable[str], share: bool = False) -> int:
         """Make the features of images that are missing.
 
         Args:
             paths (Iterable[str]): Image files; those that cannot be read are
                 left out, with a warning: a training replaces them by others.
+            share (bool): Divide them among all ranks, which must all call
+                this. Defaults to False.
 
         Returns:
-            int: How many were made.
+            int: How many this process made.
         """
-        if self.regions.way == 'dense':
-            return self.dense.warm(paths, skip=True)
-        return self.embeddings.warm(paths, skip=True)
+        dense = self.regions.way == 'dense'
+        cache = self.dense if dense else self.embeddings
+        return cache.warm(paths, skip=True, share=share)
 
     @torch.no_grad()
     def embed_regions(

@@ -2,13 +2,20 @@
 
 import hashlib
 import os
+import socket
 import sqlite3
+import uuid
 from contextlib import closing
 from pathlib import Path
-from typing import Iterator, Sequence, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from filelock import FileLock
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    is_main_process,
+)
 
 from .file_index import IMAGE_SUFFIXES
 from .issues import DatasetError
@@ -27,8 +34,8 @@ class PathIndex:
     A list that has changed gets a new one.
 
     Args:
-        list_file (str or Path): A path a line, UTF-8. Empty lines do not
-            count.
+        list_file (str or Path): A path a line, in the bytes of the file
+            system. Empty lines do not count.
         cache_dir (str or Path): Where the places of lines are kept.
 
     Raises:
@@ -46,7 +53,7 @@ class PathIndex:
             )
         stat = self.list_file.stat()
         key = f'{self.list_file.resolve()} {stat.st_size} {stat.st_mtime_ns}'
-        name = hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+        name = hashlib.blake2b(os.fsencode(key), digest_size=8).hexdigest()
         self.starts_file = Path(cache_dir) / f'{name}.starts'
         self.starts_file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f'{self.starts_file}.lock'):
@@ -75,7 +82,7 @@ class PathIndex:
             start = int.from_bytes(file.read(8), 'little')
         with self.list_file.open('rb') as file:
             file.seek(start)
-            return file.readline().rstrip(b'\r\n').decode()
+            return os.fsdecode(file.readline().rstrip(b'\r\n'))
 
 
 def write_starts(list_file: Path, starts_file: Path) -> None:
@@ -86,7 +93,7 @@ def write_starts(list_file: Path, starts_file: Path) -> None:
         starts_file (Path): Little-endian numbers of 8 bytes; there when it
             is whole.
     """
-    temporary = starts_file.with_suffix(f'.{os.getpid()}.tmp')
+    temporary = starts_file.with_suffix(f'.{uuid.uuid4().hex}.tmp')
     with list_file.open('rb') as file, temporary.open('wb') as out:
         base, before = 0, NEWLINE  # the byte before the block
         while block := file.read(BLOCK):
@@ -100,32 +107,51 @@ def write_starts(list_file: Path, starts_file: Path) -> None:
     temporary.replace(starts_file)
 
 
-def scan_images(
-    folder: Union[str, Path], suffixes: Sequence[str]
+def scan_folder(
+    folder: Union[str, Path],
+    suffixes: Sequence[str] = (),
+    skip: Optional[Path] = None,
 ) -> Iterator[Tuple[bool, bytes]]:
     """Look into a folder, in the order of the file system.
 
     Args:
-        folder (str or Path): The folder.
-        suffixes (Sequence[str]): In lower case.
+        folder (str or Path): The folder; one that is gone is empty.
+        suffixes (Sequence[str]): In lower case. Defaults to (), all files.
+        skip (Path, optional): A folder that is left out, resolved.
 
     Yields:
         tuple[bool, bytes]: Whether it is a folder, and the name. Hidden ones
         and other files are left out.
+
+    Raises:
+        DatasetError: If it cannot be read.
     """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            is_folder = entry.is_dir()
-            if is_folder or entry.name.lower().endswith(tuple(suffixes)):
-                yield is_folder, os.fsencode(entry.name)
+    suffixes = tuple(suffixes) or ''  # all names end with ''
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith('.'):
+                    continue
+                if entry.is_dir():
+                    if skip is None or Path(entry.path).resolve() != skip:
+                        yield True, os.fsencode(entry.name)
+                elif entry.name.lower().endswith(suffixes):
+                    yield False, os.fsencode(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise DatasetError(
+            f'{error.filename or folder!r} cannot be read ({error.strerror}): '
+            'make it readable or move it elsewhere'
+        ) from None
 
 
-def walk_images(
-    folder: Union[str, Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
+def walk_files(
+    folder: Union[str, Path],
+    suffixes: Sequence[str] = (),
+    skip: Optional[Path] = None,
 ) -> Iterator[str]:
-    """Paths of the images of a folder and its subfolders, in order.
+    """Paths of the files of a folder and its subfolders, in order.
 
     SQLite sorts the names of a folder, in temporary files where they are many
     (in ``SQLITE_TMPDIR`` or ``TMPDIR``): memory does not grow with them. The
@@ -133,22 +159,27 @@ def walk_images(
 
     Args:
         folder (str or Path): The folder.
-        suffixes (Sequence[str]): In lower case.
+        suffixes (Sequence[str]): In lower case. Defaults to (), all files.
+        skip (Path, optional): A subfolder that is left out, resolved.
 
     Yields:
         str: One after the other, a folder's own before its subfolders'.
+
+    Raises:
+        DatasetError: If a folder cannot be read.
     """
     # '' is a database of its own on disk, which goes when it is closed
     with closing(sqlite3.connect('')) as names:
         names.execute('CREATE TABLE names (is_folder, name)')
         names.executemany(
-            'INSERT INTO names VALUES (?, ?)', scan_images(folder, suffixes)
+            'INSERT INTO names VALUES (?, ?)',
+            scan_folder(folder, suffixes, skip),
         )
         order = 'SELECT is_folder, name FROM names ORDER BY is_folder, name'
         for is_folder, name in names.execute(order):
             path = os.path.join(folder, os.fsdecode(name))
             if is_folder:
-                yield from walk_images(path, suffixes)
+                yield from walk_files(path, suffixes, skip)
             else:
                 yield path
 
@@ -167,7 +198,8 @@ def list_folder(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:
         Path: The list, of absolute paths.
 
     Raises:
-        DatasetError: If the folder does not exist or holds no image.
+        DatasetError: If the folder does not exist or holds no image, or if a
+            name has a newline, which would be two lines.
     """
     if not os.path.isdir(folder):
         raise DatasetError(
@@ -178,22 +210,65 @@ def list_folder(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:
     cache_dir = Path(cache_dir)
     cache_dir.mkdir(parents=True, exist_ok=True)
     content = hashlib.blake2b(digest_size=8)
-    name = hashlib.blake2b(folder.encode(), digest_size=8).hexdigest()
-    temporary = cache_dir / f'{name}.{os.getpid()}.tmp'
-    with temporary.open('wb') as out:
-        for path in walk_images(folder):
-            line = f'{path}\n'.encode()
-            content.update(line)
-            out.write(line)
-    list_file = cache_dir / f'{content.hexdigest()}.txt'
-    if not temporary.stat().st_size:
-        temporary.unlink()
-        raise DatasetError(
-            f'folder {folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): '
-            'set data_root to a folder of images'
-        )
-    if list_file.is_file():
-        temporary.unlink()
-    else:
-        temporary.replace(list_file)
+    temporary = cache_dir / f'{uuid.uuid4().hex}.tmp'
+    try:
+        with temporary.open('wb') as out:
+            for path in walk_files(folder, IMAGE_SUFFIXES):
+                if '\n' in path:
+                    raise DatasetError(
+                        f'{path!r} has a newline in its name: rename it'
+                    )
+                line = os.fsencode(path) + b'\n'
+                content.update(line)
+                out.write(line)
+        if not temporary.stat().st_size:
+            raise DatasetError(
+                f'folder {folder!r} holds no image '
+                f'({", ".join(IMAGE_SUFFIXES)}): set data_root to a folder of '
+                'images'
+            )
+        list_file = cache_dir / f'{content.hexdigest()}.txt'
+        if not list_file.is_file():
+            temporary.replace(list_file)
+    finally:
+        temporary.unlink(missing_ok=True)
     return list_file
+
+
+def list_once(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:
+    """Let rank 0 list a folder for all ranks.
+
+    Lists of their own would differ where an image comes in meanwhile: other
+    lengths, other orders, and ranks that wait for steps of each other.
+
+    Args:
+        folder (str or Path): As of :func:`list_folder`, on rank 0.
+        cache_dir (str or Path): As there; on a disk of all nodes.
+
+    Returns:
+        Path: The list, the same on all ranks.
+
+    Raises:
+        DatasetError: On all ranks, if rank 0 cannot list the folder or a rank
+            does not find the list.
+    """
+    told: List[Optional[str]] = [None, None]
+    if is_main_process():
+        try:
+            told[0] = os.path.abspath(list_folder(folder, cache_dir))
+        except DatasetError as error:
+            told[1] = str(error)
+    broadcast_object_list(told)
+    list_file, error = told
+    if error:
+        raise DatasetError(error)
+    # a rank that stopped alone would leave the others waiting for it
+    host = '' if os.path.isfile(list_file) else socket.gethostname()
+    missing = sorted({*filter(None, all_gather_object(host))})
+    if missing:
+        raise DatasetError(
+            f'{list_file}, which rank 0 wrote, does not exist on '
+            f'{", ".join(missing)}: set DSYM_CACHE, or cache_dir of the data '
+            'set, to a folder on a disk that all nodes share'
+        )
+    return Path(list_file)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..cache_folder import cache_folder
 from .issues import DatasetError
-from .path_index import PathIndex, list_folder
+from .path_index import PathIndex, list_once
 
 TRIES = 100  # images that cannot be used, one after the other
 
@@ -30,12 +30,13 @@ class StreamedImageDataset(Dataset):
         data_root (str): Folder of the images, with subfolders; what relative
             paths of a list begin with. Defaults to ''.
         ann_file (str): Text file of a path a line. Defaults to '', which
-            takes the folder as it is when the training starts.
+            takes the folder as it is when the training starts; of several
+            ranks the first lists it.
         metainfo (dict): With ``classes``, as of the labelled set.
         pipeline (Sequence): Transforms.
         cache_dir (str): Where lists of folders and the places of a list's
-            lines are kept. Defaults to None, ``lists`` in
-            :func:`cache_folder`.
+            lines are kept, on a disk of all nodes. Defaults to None,
+            ``lists`` in :func:`cache_folder`.
 
     Raises:
         DatasetError: If folder or list are missing or empty, or no image can
@@ -54,7 +55,7 @@ class StreamedImageDataset(Dataset):
         self.data_root = data_root
         self.metainfo = dict(metainfo or {})
         if not ann_file:
-            ann_file = list_folder(data_root, folder)
+            ann_file = list_once(data_root, folder)
         self.paths = PathIndex(ann_file, folder)
         self.pipeline = Compose(pipeline)
 
@@ -96,7 +97,7 @@ class StreamedImageDataset(Dataset):
                 result = self.pipeline(info)
             except (OSError, AssertionError, cv2.error) as error:
                 print_log(
-                    f'{info["img_path"]} cannot be read and is replaced by '
+                    f'{info["img_path"]!r} cannot be read and is replaced by '
                     f'another image: {error}',
                     'current',
                     logging.WARNING,
@@ -106,6 +107,6 @@ class StreamedImageDataset(Dataset):
                 return result
             index = random.randrange(len(self))
         raise DatasetError(
-            f'{info["img_path"]} and {TRIES - 1} others cannot be used: look '
-            'at the files and at the pipeline'
+            f'{info["img_path"]!r} and {TRIES - 1} others cannot be used: '
+            'look at the files and at the pipeline'
         )

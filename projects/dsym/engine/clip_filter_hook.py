@@ -8,7 +8,6 @@ import torch
 from mmengine.dataset import ConcatDataset
 from mmengine.dist import (
     all_gather_object,
-    barrier,
     broadcast_object_list,
     is_main_process,
 )
@@ -48,13 +47,14 @@ class CLIPFilterHook(Hook):
             *_base_.custom_hooks, dict(type='CLIPFilterHook')]
 
     When phase 2 begins it loads the model, embeds the prompts and the
-    unlabelled images (cached on disk), chooses thresholds on the labelled
-    images, and attaches a :class:`PseudoLabelFilter` to the detector. Before
-    every step it moves the thresholds, ``tau_t = tau_0 exp(-t / T lambda)``
-    (eq 19), T the steps of phase 2. After every epoch it logs how many images
-    and boxes of each class passed, and their mean score. In phase 1 it does
-    nothing but look whether the files are there, before it; a model of
-    another place than a folder or the package is loaded once then.
+    unlabelled images (cached on disk, each rank its part), chooses thresholds
+    on the labelled images, and attaches a :class:`PseudoLabelFilter` to the
+    detector. Before every step it moves the thresholds,
+    ``tau_t = tau_0 exp(-t / T lambda)`` (eq 19), T the steps of phase 2. After
+    every epoch it logs how many images and boxes of each class passed, and
+    their mean score. In phase 1 it does nothing but look whether the files
+    are there, before it; a model of another place than a folder or the
+    package is loaded once then.
 
     Measured on NEU-DET (``configs/clip/README.md``): alone, the packaged CLIP
     ranks pseudo-boxes worse than the teacher (AUROC 0.73 against 0.85), and
@@ -227,9 +227,7 @@ class CLIPFilterHook(Hook):
         )
         samples = [x for data in labeled for x in labelled_samples(data)]
         paths = [path for path, *_ in samples]
-        if is_main_process():
-            scorer.warm(chain(unlabeled, paths))
-        barrier()
+        scorer.warm(chain(unlabeled, paths), share=True)
         # the same on all ranks, to the last digit
         states = [self._state]
         if self._state is None and is_main_process():

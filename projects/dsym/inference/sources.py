@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 
 from ..datasets.file_index import IMAGE_SUFFIXES
 from ..datasets.image_checks import decode_image
+from ..datasets.path_index import walk_files
 from ..errors import InputError, MissingFileError
 
 # what is missing at the end of a video that is whole: containers miscount
@@ -47,12 +48,10 @@ class Frame:
     stamp: Optional[Tuple[int, int]] = None
 
 
-def walk_images(
+def walk_names(
     folder: Path, skip: Optional[Path] = None
 ) -> Iterator[Tuple[str, bool]]:
-    """Walk through a folder's files, in the order of their names.
-
-    Hidden files and folders are left out.
+    """Walk through a folder's files, as :func:`walk_files` does.
 
     Args:
         folder (Path): With subfolders.
@@ -62,17 +61,9 @@ def walk_images(
         tuple[str, bool]: Path below the folder, with ``/``, and whether it
         is an image by its suffix.
     """
-    for parent, subfolders, files in os.walk(folder, followlinks=True):
-        subfolders[:] = sorted(
-            x
-            for x in subfolders
-            if not x.startswith('.')
-            and (skip is None or (Path(parent) / x).resolve() != skip)
-        )
-        for file in sorted(files):
-            if not file.startswith('.'):
-                path = (Path(parent) / file).relative_to(folder)
-                yield path.as_posix(), is_image(path)
+    for file in walk_files(folder, skip=skip):
+        path = Path(file).relative_to(folder)
+        yield path.as_posix(), is_image(path)
 
 
 def is_image(path: Path) -> bool:
@@ -115,7 +106,7 @@ class ImageFolder:
 
     Args:
         root (Path): The folder.
-        skip (Path, optional): As in :func:`walk_images`.
+        skip (Path, optional): As in :func:`walk_names`.
 
     Attributes:
         others (int): Files that are no images.
@@ -130,7 +121,7 @@ class ImageFolder:
         self.root = Path(os.path.abspath(root))
         self.skip = skip
         self.count = self.others = 0
-        for _, image in walk_images(self.root, skip):
+        for _, image in walk_names(self.root, skip):
             self.count += image
             self.others += not image
         if not self.count:
@@ -144,7 +135,7 @@ class ImageFolder:
         return self.count
 
     def __iter__(self) -> Iterator[Frame]:
-        for name, image in walk_images(self.root, self.skip):
+        for name, image in walk_names(self.root, self.skip):
             if image:
                 yield read_frame(self.root / name, name)
 

@@ -89,8 +89,8 @@ def run(
                 if frame.image is None:
                     counts.unreadable += 1
                     print_log(
-                        f'{frame.path} is skipped, it cannot be decoded '
-                        f'({frame.error})',
+                        f'{str(frame.path)!r} is skipped, it cannot be '
+                        f'decoded ({frame.error})',
                         'current',
                         logging.WARNING,
                     )

@@ -1,5 +1,6 @@
 """Write labels as Pascal VOC, an xml file an image."""
 
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
@@ -55,8 +56,14 @@ class VocWriter(Writer):
             extra (Sequence[dict], optional): More elements of each object.
 
         Raises:
-            InputError: If another image has the same name but for its suffix.
+            InputError: If another image has the same name but for its suffix,
+                or the name is not UTF-8, which xml cannot hold.
         """
+        if not is_utf8(frame.name):
+            raise InputError(
+                f'{frame.name!r}: the name is not UTF-8, as xml needs it; '
+                'rename the image, or write --formats coco'
+            )
         name = PurePosixPath(frame.name).with_suffix('.xml')
         if name in self._names:
             raise InputError(
@@ -127,6 +134,11 @@ def voc_xml(
             add(entry, key, value)
     ET.indent(root)
     return ET.tostring(root, 'utf-8') + b'\n'
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text in UTF-8."""
+    return name == os.fsencode(name).decode(errors='replace')
 
 
 def add(parent: ET.Element, key: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from typing import (
 )
 
 from ..errors import InputError
-from .sources import Frame, read_frame, walk_images
+from .sources import Frame, read_frame, walk_names
 
 JOURNAL = 'journal.jsonl'
 SLICE = 0.1  # seconds of sleep between looks at the stop request
@@ -193,7 +193,7 @@ class WatchedFolder:
         """Give frames, and None when there is nothing more to read now."""
         while not self.stop():
             before, self.waiting = self.waiting, {}
-            for name, image in walk_images(self.root, self.skip):
+            for name, image in walk_names(self.root, self.skip):
                 if self.stop():
                     return
                 stamp = self._stamp(name) if image else None

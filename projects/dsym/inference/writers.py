@@ -96,7 +96,9 @@ class CsvWriter(Writer):
     def _rows(self, rows: List[Sequence]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator='\n').writerows(rows)
-        self._stream.write(text.getvalue().encode())
+        # a name need not be UTF-8: what is none stands there as in the JSON
+        content = text.getvalue().encode(errors='backslashreplace')
+        self._stream.write(content)
 
     def write(self, frame: Frame, boxes: InstanceData) -> None:
         """Write an image's rows; none if nothing was found."""
