@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Tuple
 
-import pytest
 import torch
 import torch.nn as nn
 from official_yolov9 import find_official
+from require_peer import require_peer
 
 HYP = dict(
     box=7.5, cls=0.5, dfl=1.5, cls_pw=1.0, fl_gamma=0.0, label_smoothing=0.0
@@ -15,13 +15,7 @@ HYP = dict(
 
 def require_yolo9() -> Path:
     """Make the official modules importable and return their folder."""
-    root = find_official()
-    if root is None:
-        pytest.skip(
-            'the test-only peer yolo9 is not installed; '
-            'see requirements/peers.txt'
-        )
-    return root
+    return require_peer(find_official(), 'yolo9')
 
 
 def build_official(name: str, num_classes: int = 80) -> nn.Module:

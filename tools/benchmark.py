@@ -53,7 +53,7 @@ from benchmarks.baseline import (
     read_baseline,
 )
 from benchmarks.short import short
-from benchmarks.suites import OURS, SUITES, YOLOV8
+from benchmarks.suites import ONLY, OURS, SUITES, YOLOV8
 from toolbox_script import stop
 
 from dsym.provenance import describe_machine, git_commit
@@ -73,9 +73,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--steps', type=int, default=8, help='a turn')
     parser.add_argument(
         '--only',
-        choices=['train', 'infer', 'reference', 'paths'],
-        help='steps or inference of detectors, the reference of scans, or\n'
-        'samples of lists, of growth',
+        choices=['train', 'infer', 'bound', 'reference', 'paths'],
+        help='steps or inference of detector and head; steps, limits or the\n'
+        'reference of scan; steps or samples of lists of growth',
     )
     parser.add_argument(
         '--out', '--json', type=Path, help='JSON of the results'
@@ -83,6 +83,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compare', type=Path, help='JSON of a baseline')
     parser.add_argument('--tolerance', type=float, default=TOLERANCE)
     return parser.parse_args()
+
+
+def check_only(what: str, only: Optional[str]) -> None:
+    """Stop if a suite has no such part: it would run all of them."""
+    parts = ONLY.get(what, ())
+    if only and only not in parts:
+        remedy = f'give {" or ".join(parts)}' if parts else 'leave it out'
+        stop(f'--only {only}: {what} has no such part: {remedy}')
 
 
 def load_baseline(path: Path) -> List[Dict[str, Any]]:
@@ -101,6 +109,7 @@ def load_baseline(path: Path) -> List[Dict[str, Any]]:
 def main() -> None:
     """Run a benchmark and write its JSON."""
     args = parse_args()
+    check_only(args.what, args.only)
     baseline = load_baseline(args.compare) if args.compare else None
     results: Dict[str, Any] = {}
     report = dict(
@@ -113,8 +122,6 @@ def main() -> None:
         results=results,
     )
     for name, rows in BENCHMARKS[args.what](args):
-        # `all` chooses its own
-        report.update(rounds=args.rounds, steps=args.steps)
         results[name] = rows
         save(report, args.out)  # an interrupted run has what it measured
     if args.out:

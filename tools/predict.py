@@ -149,7 +149,7 @@ def watch(
         )
         counts.interrupted = False
         for name in source.waiting:
-            print(f'{name} is still being written: not processed')
+            print(f'{name!r} is still being written: not processed')
         counts.unreadable = len(journal.unreadable)
     return counts
 

@@ -16,6 +16,7 @@ puts the records that a YAML names beside the paper's tables.
 import argparse
 import fcntl
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -94,10 +95,10 @@ def as_options(options: Dict[str, Any]) -> List[str]:
 
 
 def newest_progress(text: str) -> str:
-    """The last progress in a log.
+    r"""The last progress in a log.
 
     Args:
-        text (str): Lines, ended by ``\\n`` or, of bars, by ``\\r``.
+        text (str): Lines, ended by ``\n`` or, of bars, by ``\r``.
 
     Returns:
         str: A bar's line or what says how far a loop is; '' if there is none.
@@ -111,8 +112,8 @@ def newest_progress(text: str) -> str:
     return ''
 
 
-def watch(process: subprocess.Popen, log: Path) -> int:
-    """Wait for a tool and show, twice a minute, how far its log is.
+def watch(process: subprocess.Popen, log: Path, seconds: float = 30) -> int:
+    """Wait for a tool and show, every so many seconds, how far its log is.
 
     Returns:
         int: The tool's exit status.
@@ -120,7 +121,7 @@ def watch(process: subprocess.Popen, log: Path) -> int:
     shown, begin = '', log.stat().st_size
     while True:
         try:
-            return process.wait(timeout=30)
+            return process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             with log.open('rb') as file:
                 end = file.seek(0, os.SEEK_END)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mamba_ssm_reference import find_mamba_ssm
+from require_peer import require_peer
 
 from dsym.models.layers import Mamba
 
@@ -10,9 +11,7 @@ from dsym.models.layers import Mamba
 @pytest.fixture
 def peer(monkeypatch):
     """mamba-ssm's block, whose CUDA kernels give way to its own reference."""
-    module = find_mamba_ssm()
-    if module is None:
-        pytest.skip('the test-only peer mamba-ssm is not installed')
+    module = require_peer(find_mamba_ssm(), 'mamba-ssm')
     simple = module.modules.mamba_simple
     monkeypatch.setattr(
         simple,
@@ -59,3 +58,39 @@ def test_initial_values(peer):
     bound = ours.dt_rank**-0.5
     assert ours.dt_proj.weight.abs().max() <= bound
     assert ours.dt_proj.weight.abs().max() > 0.8 * bound
+
+
+def gradients(block, y):
+    y.float().square().sum().backward()
+    found = {name: p.grad for name, p in block.named_parameters()}
+    block.zero_grad()
+    return found
+
+
+def test_compiled__as_it_is():
+    """By PyTorch's operators: a C++ one has no meta kernel."""
+    torch.manual_seed(0)
+    block, x = Mamba(16, expand=0.5), torch.randn(2, 50, 16)
+    expected = block(x)
+    y = torch.compile(block, backend='aot_eager', fullgraph=True)(x)
+    torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-5)
+    ours = gradients(block, y)
+    for name, gradient in gradients(block, expected).items():
+        error = (ours[name] - gradient).abs().max()
+        assert error <= 1e-4 * gradient.abs().max(), name
+
+
+def test_autocast__as_float32():
+    """Of the greatest value: bfloat16 has 8 bits, states are float32."""
+    torch.manual_seed(0)
+    block, x = Mamba(24), torch.randn(2, 200, 24)
+    expected = block(x)
+    with torch.autocast('cpu', torch.bfloat16):
+        y = block(x)
+    assert y.dtype == torch.bfloat16
+    assert (y - expected).abs().max() <= 2**-6 * expected.abs().max()
+    ours = gradients(block, y)
+    for name, gradient in gradients(block, expected).items():
+        assert ours[name].dtype == torch.float32
+        error = (ours[name] - gradient).abs().max()
+        assert error <= 2**-4 * gradient.abs().max(), name

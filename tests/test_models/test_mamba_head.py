@@ -233,7 +233,12 @@ def test_every_parameter_moves(constructor):
     """Three steps; a scan's own parameters wait for its last projection."""
     model = build(with_confidence=True, scan='cross').train()
     grouped = constructor.startswith('Grouped')
-    decay = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    # a key of its own would take dt_proj.bias from the biases
+    decay = dict(
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys=dict(dt_proj=dict(lr_mult=2.0)),
+    )
     wrapper = build_optim_wrapper(
         model,
         dict(
@@ -252,6 +257,8 @@ def test_every_parameter_moves(constructor):
     assert all(id(parameter) in decayed for parameter in trained.values())
     for name, parameter in trained.items():
         if name.endswith(('.A_log', '.D')):
+            assert decayed[id(parameter)] == 0
+        if grouped and name.endswith('dt_proj.bias'):
             assert decayed[id(parameter)] == 0
     for group in wrapper.optimizer.param_groups:
         group['weight_decay'] = 0.0  # what moves now has a gradient
@@ -292,25 +299,37 @@ def test_bias_warmup_leaves_the_scans_alone():
     assert [scans[kind] for kind in SCAN_BIASES] == [6, 6, 6]
 
 
-def test_one_line_in_a_yolov8_config():
-    """mmyolo's own config and optimizer; only the head's types are ours."""
+def build_yolov8(**module):
+    """mmyolo's own config; only the head's types and options are ours."""
     config = get_config(
         'mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'
     )
+    options = dict(type='MambaHeadModule', **module)
     config.merge_from_dict(
         {
             'model.bbox_head.type': 'MambaHead',
-            'model.bbox_head.head_module.type': 'MambaHeadModule',
+            'model.bbox_head.head_module': options,
         }
     )
     with DefaultScope.overwrite_default_scope('mmyolo'):
         model = MODELS.build(config.model)
-        wrapper = build_optim_wrapper(model, config.optim_wrapper)
     model.init_weights()
+    return config, model
+
+
+@pytest.mark.parametrize('with_confidence', [False, True])
+def test_one_line_in_a_yolov8_config(with_confidence):
+    """Every parameter is in mmyolo's own optimizer and has a gradient."""
+    config, model = build_yolov8(with_confidence=with_confidence)
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
     model.train()
     images, samples = batch_of_all_levels()
     losses = model.bbox_head.loss(features(model, images), samples)
-    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_dfl'}
+    names = {'loss_cls', 'loss_bbox', 'loss_dfl'}
+    if with_confidence:
+        names.add('loss_conf')
+    assert set(losses) == names
     wrapper.update_params(sum(losses.values()))
     losses = model.bbox_head.loss(features(model, images), samples)
     sum(losses.values()).backward()
@@ -331,3 +350,47 @@ def test_one_line_in_a_yolov8_config():
     for name, parameter in model.named_parameters():
         if name.endswith(SCAN_BIASES):
             assert id(parameter) not in warmed, name
+
+
+def test_predictions_in_a_yolov8_config():
+    """A confidence logit of 0 halves the scores of the same boxes."""
+    model = build_yolov8(with_confidence=True)[1].eval()
+    head = model.bbox_head
+    head.test_cfg.score_thr = 0.0
+    for layer in head.head_module.conf_preds:
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        *outs, confidences = head(features(model, batch()[0]))
+        sure = head.predict_by_feat(*outs, batch_img_metas=METAS)
+        halved = head.predict_by_feat(
+            *outs, confidences, batch_img_metas=METAS
+        )
+    for one, other in zip(sure, halved):
+        assert len(one) == len(other) > 0
+        torch.testing.assert_close(other.scores, one.scores / 2)
+        torch.testing.assert_close(other.bboxes, one.bboxes)
+        assert torch.equal(other.confidences, torch.full_like(one.scores, 0.5))
+
+
+def test_autocast__as_float32():
+    """Of the greatest value: what 8 bits a layer leave of the last one's.
+
+    The scans add something here, as trained ones do.
+    """
+    model = build(scan='cross', with_confidence=True).eval()
+    head = model.bbox_head
+    for name, weight in head.named_parameters():
+        if name.endswith('out_proj.weight'):
+            torch.nn.init.normal_(weight, std=0.3)
+    levels = [
+        torch.randn(1, c, n, n) for c, n in ((64, 16), (96, 8), (128, 4))
+    ]
+    with torch.no_grad():
+        expected = head(levels)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = head(levels)
+    for ours, theirs in zip(found, expected):
+        for a, b in zip(ours, theirs):
+            assert a.dtype == torch.float32
+            assert (a - b).abs().max() <= 2**-6 * b.abs().max()

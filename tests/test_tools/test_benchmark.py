@@ -18,6 +18,8 @@ from benchmarks.growth import NoiseStep
 from benchmarks.scans import Copy, Exponentials, Scan, Shape
 from benchmarks.suites import OURS, YOLOV8
 
+from dsym.ops import load_ops
+
 
 @dataclass
 class Sleeper:
@@ -57,6 +59,20 @@ def test_turns_alternate_and_times_are_theirs(tmp_path):
     assert turns['slow'].peak_mib > 1
 
 
+def test_turns__of_as_many_steps_as_each_needs(tmp_path):
+    """One step to set up, then 1 of the slow and 1 + 3 of the fast one."""
+    log = tmp_path / 'log'
+    slow, fast = (Sleeper(name, str(log), 0.0) for name in 'sf')
+    alternate(
+        {'slow': slow, 'fast': fast},
+        rounds=1,
+        steps=dict(slow=1, fast=3),
+        warm=dict(slow=0, fast=1),
+        say=lambda text: None,
+    )
+    assert log.read_text() == 'sf' + 's' + 'ffff'
+
+
 def test_failure_is_named():
     with pytest.raises(RuntimeError, match='bad: no such model'):
         alternate({'bad': broken}, rounds=1, steps=1, say=lambda text: None)
@@ -82,9 +98,18 @@ def test_what_a_scan_must_move_and_compute():
 
 
 @pytest.mark.parametrize(
-    'contender', [Scan('torch', Shape(1, 2, 5)), Copy(Shape(1, 2, 5)),
-                  Exponentials(Shape(1, 2, 5))]
-)  # fmt: skip
+    'contender',
+    [
+        Scan('torch', Shape(1, 2, 5)),
+        Copy(Shape(1, 2, 5)),
+        pytest.param(
+            Exponentials(Shape(1, 2, 5)),
+            marks=pytest.mark.skipif(
+                not load_ops(), reason='no C++ compiler or ninja here'
+            ),
+        ),
+    ],
+)
 def test_contender_calls_the_gate_after_each_step(contender):
     class EnoughError(Exception):
         pass

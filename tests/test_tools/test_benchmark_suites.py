@@ -13,7 +13,7 @@ from mmengine.config import Config
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 import benchmark
-from benchmarks import comparison, drawing, short, suites
+from benchmarks import comparison, drawing, growth, short, suites
 from benchmarks.alternation import Turns, ratios
 from benchmarks.drawing import Draw, passes
 from benchmarks.suites import OURS, SEMI, SUITES, YOLOV8
@@ -68,10 +68,15 @@ def test_compare__images_and_rounds_of_each(args, monkeypatch):
     )
     monkeypatch.setattr(comparison, 'alternate', lambda *_, **__: turns)
     images = dict(ours=32, one=16, other=16)
-    rows = comparison.compare('title', turns, images, args)
+    steps = dict(ours=20, one=1, other=1)
+    rows = comparison.compare(
+        'title', turns, images, args, rounds=2, steps=steps
+    )
     found = {name: row['images_per_second'] for name, row in rows.items()}
     assert found == dict(ours=16, one=4, other=16)
     assert rows['one']['seconds'] == [4, 4]
+    assert rows['one']['rounds'] == 2
+    assert [row['steps'] for row in rows.values()] == [20, 1, 1]
     assert rows['one']['ours_speed_up'] == 1.5  # of 2 and 1
     # 1/4 and 2; inclusive quartiles
     assert comparison.paired(rows['one'], rows['other']) == dict(
@@ -114,6 +119,45 @@ def test_scan__over_the_reference_round_by_round(args, monkeypatch):
         assert row['over_reference'] == 20
         assert row['over_reference_low'] == 15
         assert row['over_reference_high'] == 25
+
+
+def test_scan__times_of_the_longer_limit(args, monkeypatch):
+    """2 and 3 times the exponentials, which take longer than the copy."""
+    seconds = {
+        'C++': [2.0, 6.0],
+        'its bytes, copied': [0.5, 0.5],
+        'its exponentials': [1.0, 2.0],
+    }
+    monkeypatch.setattr(suites, 'compare', Recorder(seconds))
+    args.only = 'bound'
+    found = dict(suites.scan(args))
+    assert [*found] == [f'bound_{shape.name}' for shape in suites.SCANS]
+    rows = found['bound_B16_D64_L784']
+    assert rows['C++']['longer_limit'] == 'its exponentials'
+    assert rows['C++']['times_the_longer_limit'] == 2.5
+    assert rows['C++']['times_the_longer_limit_low'] == 2.25
+    assert rows['C++']['times_the_longer_limit_high'] == 2.75
+    # one a token, channel and state, in the best second
+    rate = rows['its exponentials']['exponentials_per_second']
+    assert rate == 16 * 784 * 64 * 16
+    # u, delta, y of 64 channels, B and C of 16 states, in half a second
+    rate = rows['its bytes, copied']['gigabytes_per_second']
+    assert rate == pytest.approx(16 * 784 * (3 * 64 + 2 * 16) * 4 * 2e-9)
+
+
+def test_head__at_both_sizes(args, monkeypatch):
+    monkeypatch.setattr(suites, 'compare', Recorder())
+    args.only = 'infer'
+    assert [name for name, _ in suites.head(args)] == [
+        'infer_1', 'infer_1_224',
+    ]  # fmt: skip
+
+
+def test_growth__steps_alone(args, monkeypatch):
+    monkeypatch.setattr(growth, 'compare', Recorder())
+    args.only = 'train'
+    names = [name for name, _ in SUITES['growth'](args)]
+    assert names == ['size', 'batch', 'classes', 'processes']
 
 
 def test_growth__microseconds_of_a_sample(args, monkeypatch):
@@ -236,3 +280,61 @@ def test_main__malformed_baseline(run, capsys, tmp_path, content):
     assert not (tmp_path / 'out.json').exists()  # nothing was measured
     (line,) = capsys.readouterr().err.splitlines()
     assert 'is no baseline: give a list of reports' in line
+
+
+@pytest.mark.parametrize(
+    ('what', 'only', 'remedy'),
+    [
+        ('growth', 'infer', 'give train or paths'),
+        ('scan', 'infer', 'give train or bound or reference'),
+        ('semi', 'train', 'leave it out'),
+        ('all', 'paths', 'leave it out'),
+    ],
+)
+def test_only__of_another_suite_is_refused(
+    monkeypatch, capsys, what, only, remedy
+):
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', what, '--only', only])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f'benchmark.py: error: --only {only}: {what} has no such part: '
+        f'{remedy}'
+    )
+
+
+@pytest.mark.parametrize(('second', 'status'), [(1.9, 0), (1.1, 1)])
+def test_main__what_fell_is_measured_again(
+    monkeypatch, tmp_path, capsys, second, status
+):
+    def rows(ratio):
+        return {
+            'ours': dict(ours_speed_up=1.0),
+            'peer': dict(ours_speed_up=ratio),
+        }
+
+    asked = []
+
+    def short(args, only=None):
+        asked.append(only)
+        if only is None:
+            yield 'kept/train', rows(2.0)
+        yield 'stub/train', rows(1.0 if only is None else second)
+
+    before = json.loads(baseline(2.0))
+    before[0]['results']['kept/train'] = rows(2.0)
+    path, out = tmp_path / 'baseline.json', tmp_path / 'out.json'
+    path.write_text(json.dumps(before))
+    monkeypatch.setattr(benchmark, 'short', short)
+    monkeypatch.setattr(benchmark, 'BENCHMARKS', dict(all=short))
+    arguments = ['all', '--json', str(out), '--compare', str(path)]
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == status
+    assert asked == [None, ['stub/train']]
+    results = json.loads(out.read_text())['results']
+    assert results == {'kept/train': rows(2.0), 'stub/train': rows(second)}
+    assert 'measured again: stub/train' in capsys.readouterr().out

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from dataset_files import write_image, write_xml
 from official_yolov9 import find_official
+from require_peer import require_peer
 from tiny_run import call_script
 
 ROOT = Path(__file__).parents[2]
@@ -16,11 +16,9 @@ CONFIG = (
 )
 
 
-@pytest.mark.skipif(
-    find_official() is None, reason='the test-only peer yolo9 is not installed'
-)
 def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
     """Boxes as YOLO writes them; weights that move; going on; a budget."""
+    require_peer(find_official(), 'yolo9')
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'NEU-DET'
     for number in range(4):

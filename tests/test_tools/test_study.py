@@ -268,3 +268,18 @@ def test_split__of_wrapped_data_sets():
 def test_progress__of_every_kind_of_step(before, progress, after):
     newest_progress = runpy.run_path(str(STUDY))['newest_progress']
     assert newest_progress(before + progress + after) == progress
+
+
+def test_watch__shows_what_is_new_in_the_log(tmp_path, capsys):
+    log = tmp_path / 'train.log'
+    log.write_text('Epoch(train) [9][1/9] eta: 0:00:09\n')  # of a run before
+    line = 'Epoch(train) [1][1/9] eta: 0:10:00'
+    code = (
+        f'import time; print("x" * 70000, flush=True); print({line!r}, '
+        'flush=True); time.sleep(1); raise SystemExit(3)'
+    )
+    watch = runpy.run_path(str(STUDY))['watch']
+    with log.open('a') as out:
+        process = subprocess.Popen([sys.executable, '-c', code], stdout=out)
+    assert watch(process, log, 0.2) == 3
+    assert capsys.readouterr().out == f'[study] {line}\n'

@@ -11,9 +11,12 @@ import resource
 import statistics
 import time
 from multiprocessing.connection import Connection
-from typing import Callable, Dict, List, NamedTuple
+from typing import Callable, Dict, List, NamedTuple, Union
 
 import psutil
+
+# One for all contenders, or by name.
+Count = Union[int, Dict[str, int]]
 
 # Steps of a turn that are not timed: caches and the loader's queue, which
 # filled while the others ran, are the same for all after them.
@@ -85,12 +88,17 @@ def _work(contender: Callable, pipe: Connection) -> None:
         raise
 
 
+def count_of(count: Count, name: str) -> int:
+    """Number of a contender."""
+    return count if isinstance(count, int) else count[name]
+
+
 def alternate(
     contenders: Dict[str, Callable[[Gate], None]],
     rounds: int,
-    steps: int,
+    steps: Count,
     say: Callable[[str], None] = print,
-    warm: int = WARM_STEPS,
+    warm: Count = WARM_STEPS,
 ) -> Dict[str, Turns]:
     """Run contenders in turns.
 
@@ -98,9 +106,10 @@ def alternate(
         contenders (dict): By name, a picklable function that runs steps for
             ever and calls the gate after each of them.
         rounds (int): Turns of each.
-        steps (int): Timed steps a turn.
+        steps (int or dict[str, int]): Timed steps a turn.
         say (callable): Prints progress. Defaults to ``print``.
-        warm (int): Steps before them that are not timed.
+        warm (int or dict[str, int]): Steps before them that are not timed.
+            Defaults to 2.
 
     Returns:
         dict[str, Turns]: By name.
@@ -135,9 +144,10 @@ def alternate(
         for number in range(rounds):
             for name in contenders:
                 time.sleep(SETTLE_SECONDS)
-                pipes[name].send(warm + steps)
+                first = count_of(warm, name)
+                pipes[name].send(first + count_of(steps, name))
                 times, peaks[name] = answer(name)
-                seconds[name].append(statistics.median(times[warm:]))
+                seconds[name].append(statistics.median(times[first:]))
             minutes = (time.monotonic() - begin) / 60
             left = minutes / (number + 1) * (rounds - number - 1)
             say(f'round {number + 1}/{rounds}, {left:.1f} min left')

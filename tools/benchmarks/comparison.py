@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Iterator, Tuple, Union
 
-from .alternation import Turns, alternate, ratios
+from .alternation import Turns, alternate, count_of, ratios
 
 Results = Iterator[Tuple[str, Dict[str, Any]]]
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -29,15 +29,14 @@ def compare(
 
     Returns:
         dict[str, dict]: By name: ``images_per_second`` of the best round,
-        ``seconds``, the median step of each round, ``peak_mib``, and our
-        :func:`ratios` to it, ``ours_...``.
+        ``seconds``, the median of the ``steps`` of each of the ``rounds``,
+        ``peak_mib``, and our :func:`ratios` to it, ``ours_...``.
     """
     if isinstance(images, int):
         images = dict.fromkeys(contenders, images)
     print(f'\n{title}', flush=True)
-    turns = alternate(
-        contenders, **{'rounds': args.rounds, 'steps': args.steps, **turns_as}
-    )
+    plan = {'rounds': args.rounds, 'steps': args.steps, **turns_as}
+    turns = alternate(contenders, **plan)
     ours = next(iter(turns))
     rows = {}
     for name, turn in turns.items():
@@ -45,6 +44,8 @@ def compare(
         rows[name] = dict(
             images_per_second=images[name] / best,
             seconds=turn.seconds,
+            rounds=plan['rounds'],
+            steps=count_of(plan['steps'], name),
             peak_mib=turn.peak_mib,
             **{f'ours_{k}': v for k, v in ratios(turns[ours], turn).items()},
         )

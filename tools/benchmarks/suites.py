@@ -1,6 +1,7 @@
 """What tools/benchmark.py compares: one function a suite."""
 
 import argparse
+from typing import Any, Dict
 
 from mmengine.config import Config
 
@@ -39,13 +40,13 @@ SCANS = [
     for length in (784, 6400)  # P3 of 224 and of 640 px
     for d in (64, 128)
 ]
-# The reference's gradient of each token is as large as all states: 40 s a step
-# for 16 sequences of 784 tokens, and 67 times that for 6,400. It computes
-# sequences one after the other in time: few of them have the same ratio.
+# The reference's gradient of each token is as large as all states: its time
+# grows with the square of the length, to minutes a step for one sequence of
+# 6,400 tokens and an hour and more for 16.
 REFERENCE_SCANS = [
-    Shape(batch=4, channels=64, length=784),
-    Shape(batch=4, channels=128, length=784),
-    Shape(batch=1, channels=64, length=6400),
+    Shape(batch=batch, channels=d, length=length)
+    for batch, length in ((16, 784), (1, 6400))
+    for d in (64, 128)
 ]
 SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
@@ -94,56 +95,89 @@ def detector(args: argparse.Namespace) -> Results:
 
 def scan(args: argparse.Namespace) -> Results:
     """Compare selective scans."""
-    for shape in [] if args.only == 'reference' else SCANS:
-        yield (
-            f'train_{shape.name}',
-            compare(
-                f'forward and backward, {shape}',
-                {'C++': Scan('cpp', shape), 'PyTorch': Scan('torch', shape)},
-                shape.batch,
-                args,
-            ),
-        )
-        limits = {
-            'its bytes, copied': Copy(shape),
-            'its exponentials': Exponentials(shape),
-        }
-        rows = compare(
-            f'forward, {shape}',
-            {'C++': Operator(shape), **limits},
-            shape.batch,
-            args,
-        )
-        # the goal is 3: both limits' seconds are the C++ ones' times speed_up
-        longer = max(rows[name]['ours_speed_up'] for name in limits)
-        rows['C++']['times_the_longer_limit'] = 1 / longer
-        print(f'C++ takes {1 / longer:.2f}x the time of the longer of both')
-        yield f'bound_{shape.name}', rows
-    for shape in REFERENCE_SCANS:
-        rows = compare(
-            f'forward and backward, {shape}',
-            {
-                'PyTorch': Scan('torch', shape),
-                'C++': Scan('cpp', shape),
-                'mamba-ssm reference': Scan('reference', shape),
-            },
-            shape.batch,
-            args,
-            rounds=1 if shape.length > 1000 else 2,
-            steps=1,
-            warm=0,
-        )
-        over = paired(rows['C++'], rows['mamba-ssm reference'])
-        rows['C++'].update(
-            over_reference=over['speed_up'],
-            over_reference_low=over['low'],
-            over_reference_high=over['high'],
-        )
-        print(
-            f'C++ is {over["speed_up"]:.0f}x the reference '
-            f'({over["low"]:.0f}-{over["high"]:.0f})'
-        )
-        yield f'reference_{shape.name}', rows
+    for shape in SCANS:
+        if args.only in (None, 'train'):
+            yield (
+                f'train_{shape.name}',
+                compare(
+                    f'forward and backward, {shape}',
+                    {
+                        'C++': Scan('cpp', shape),
+                        'PyTorch': Scan('torch', shape),
+                    },
+                    shape.batch,
+                    args,
+                ),
+            )
+        if args.only in (None, 'bound'):
+            yield f'bound_{shape.name}', scan_bound(shape, args)
+    if args.only in (None, 'reference'):
+        for shape in REFERENCE_SCANS:
+            yield f'reference_{shape.name}', scan_reference(shape, args)
+
+
+def scan_bound(shape: Shape, args: argparse.Namespace) -> Dict[str, Any]:
+    """Compare the C++ forward with what it cannot do without."""
+    copied, computed = 'its bytes, copied', 'its exponentials'
+    rows = compare(
+        f'forward, {shape}',
+        {
+            'C++': Operator(shape),
+            copied: Copy(shape),
+            computed: Exponentials(shape),
+        },
+        shape.batch,
+        args,
+        steps=max(20, args.steps),  # of milliseconds
+    )
+    gigabytes = shape.bytes / min(rows[copied]['seconds']) / 1e9
+    exponentials = shape.exponentials / min(rows[computed]['seconds'])
+    rows[copied]['gigabytes_per_second'] = gigabytes
+    rows[computed]['exponentials_per_second'] = exponentials
+    longer = max(copied, computed, key=lambda x: rows[x]['ours_speed_up'])
+    times = paired(rows[longer], rows['C++'])
+    rows['C++'].update(
+        longer_limit=longer,
+        times_the_longer_limit=times['speed_up'],
+        times_the_longer_limit_low=times['low'],
+        times_the_longer_limit_high=times['high'],
+    )
+    print(
+        f'copied at {gigabytes:.1f} GB/s, {exponentials:.2e} exponentials/s'
+        f'\nC++ takes {times["speed_up"]:.2f}x the time of {longer} '
+        f'({times["low"]:.2f}-{times["high"]:.2f})'
+    )
+    return rows
+
+
+def scan_reference(shape: Shape, args: argparse.Namespace) -> Dict[str, Any]:
+    """Compare scans with mamba-ssm's reference."""
+    reference = 'mamba-ssm reference'
+    rows = compare(
+        f'forward and backward, {shape}',
+        {
+            'PyTorch': Scan('torch', shape),
+            'C++': Scan('cpp', shape),
+            reference: Scan('reference', shape),
+        },
+        shape.batch,
+        args,
+        rounds=1 if shape.length > 1000 else 3,
+        # of seconds, of milliseconds, of minutes
+        steps={'PyTorch': 3, 'C++': 20, reference: 1},
+        warm={'PyTorch': 1, 'C++': 2, reference: 0},
+    )
+    over = paired(rows['C++'], rows[reference])
+    rows['C++'].update(
+        over_reference=over['speed_up'],
+        over_reference_low=over['low'],
+        over_reference_high=over['high'],
+    )
+    print(
+        f'C++ is {over["speed_up"]:.0f}x the reference '
+        f'({over["low"]:.0f}-{over["high"]:.0f})'
+    )
+    return rows
 
 
 def head(args: argparse.Namespace) -> Results:
@@ -155,16 +189,18 @@ def head(args: argparse.Namespace) -> Results:
             'plain head': TrainToolbox(args.config),
         },
     )
-    if args.only != 'train':
+    if args.only == 'train':
+        return
+    for name, size in (('infer_1', 640), ('infer_1_224', 224)):
         yield (
-            'infer_1',
+            name,
             compare(
-                'inference, batch 1, 640 px',
+                f'inference, batch 1, {size} px',
                 {
                     'MambaHead': InferToolbox(
-                        args.config, 1, 640, options=MAMBA
+                        args.config, 1, size, options=MAMBA
                     ),
-                    'plain head': InferToolbox(args.config, 1, 640),
+                    'plain head': InferToolbox(args.config, 1, size),
                 },
                 1,
                 args,
@@ -255,4 +291,11 @@ SUITES = dict(
     diffusion=diffusion,
     growth=growth,
     methods=methods,
+)
+# what --only may choose of a suite
+ONLY = dict(
+    detector=('train', 'infer'),
+    scan=('train', 'bound', 'reference'),
+    head=('train', 'infer'),
+    growth=('train', 'paths'),
 )

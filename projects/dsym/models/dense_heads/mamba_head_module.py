@@ -36,8 +36,8 @@ class MambaHeadModule(YOLOv9HeadModule):
             one of the features that both branches share. Defaults to
             'branches'.
         mamba (dict, optional): Of :class:`Mamba`: ``d_state``, ``expand``,
-            ... Defaults to None: ``expand`` 0.5, which at 640 px is the
-            difference between 11% and 23% more time, else as Mamba.
+            ... Defaults to None: ``expand`` 0.5, for the sake of the time at
+            640 px (docs/mamba_head.md), else as Mamba.
         with_confidence (bool): The paper's third branch, a logit of the box's
             quality from the box branch's features. Defaults to False.
         bias_start (str): Where the class logits start: 'prior' as in YOLOv9,

@@ -14,6 +14,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 #include <vector>
 
@@ -339,11 +340,33 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta,
   return {out[0], out[1]};
 }
 
+// The sum of 2^x, `times` over: what exponentials alone cost here, the limit
+// that tools/benchmark.py holds the scan against.
+double sum_exp2(const Tensor& x, int64_t times) {
+  constexpr int64_t lanes = kLanes<float>;
+  TORCH_CHECK(x.is_contiguous() && x.scalar_type() == at::kFloat &&
+                  x.numel() % lanes == 0,
+              "sum_exp2 wants whole vectors of float32");
+  const float* values = read<float>(x);
+  const int64_t count = x.numel();
+  return at::parallel_reduce(
+      int64_t{0}, times, int64_t{1}, 0.0,
+      [&](int64_t begin, int64_t end, double sum) {
+        dsym::vf total = {};
+        for (int64_t k = begin; k < end; k++)
+          for (int64_t i = 0; i < count; i += lanes)
+            total += exp2(load(values + i));
+        return sum + dsym::sum<float>(total);
+      },
+      std::plus<double>());
+}
+
 TORCH_LIBRARY_FRAGMENT(dsym, m) {
   m.def(
       "selective_scan(Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, "
       "Tensor D, bool keep) -> (Tensor, Tensor)",
       selective_scan);
+  m.def("sum_exp2(Tensor x, int times) -> float", sum_exp2);
   // Of a vector, whose channels selective_scan takes together.
   m.def("vector_bytes() -> int", [] { return dsym::kLanes<float> * 4; });
 }
