@@ -1,10 +1,13 @@
 """The official YOLOv9 code (PyPI ``yolo9``) as a test-only peer."""
 
+import importlib
+from logging import FileHandler
 from pathlib import Path
 from typing import Tuple
 
 import torch
 import torch.nn as nn
+from mmengine.logging import MMLogger
 from official_yolov9 import find_official
 from require_peer import require_peer
 
@@ -15,7 +18,14 @@ HYP = dict(
 
 def require_yolo9() -> Path:
     """Make the official modules importable and return their folder."""
-    return require_peer(find_official(), 'yolo9')
+    root = require_peer(find_official(), 'yolo9')
+    importlib.import_module('utils.general')
+    # which configures logging and so closes the files of all other loggers
+    logger = MMLogger.get_current_instance()
+    for handler in [*logger.handlers]:
+        if isinstance(handler, FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)
+    return root
 
 
 def build_official(name: str, num_classes: int = 80) -> nn.Module:

@@ -1,13 +1,12 @@
 """The alternation that tools/benchmark.py measures with."""
 
 import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from turn_contenders import Sleeper, broken
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
@@ -19,26 +18,6 @@ from benchmarks.scans import Copy, Exponentials, Scan, Shape
 from benchmarks.suites import OURS, YOLOV8
 
 from dsym.ops import load_ops
-
-
-@dataclass
-class Sleeper:
-    """Writes its name at each step, which takes a while."""
-
-    name: str
-    log: str
-    seconds: float
-
-    def __call__(self, gate):
-        while True:
-            with open(self.log, 'a') as file:
-                file.write(self.name)
-            time.sleep(self.seconds)
-            gate()
-
-
-def broken(gate):
-    raise ValueError('no such model')
 
 
 def test_turns_alternate_and_times_are_theirs(tmp_path):
