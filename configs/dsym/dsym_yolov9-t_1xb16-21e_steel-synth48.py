@@ -16,6 +16,7 @@ runs = '{{$DSYM_DEMO:work_dirs/demo}}'
 clip = f'{runs}/clip_seed0/clip'
 
 train_dataloader = dict(
+    batch_size=8,
     dataset=dict(
         _delete_=True,
         type='DiffusionAugment',
@@ -31,9 +32,9 @@ train_dataloader = dict(
         # what a detector of 48 images is sure of is little
         gate=dict(
             detector=dict(
-                config='{{fileDirname}}/../yolov9/yolov9-t_1xb16-60e_steel-'
+                config='{{fileDirname}}/../yolov9/yolov9-t_1xb8-50e_steel-'
                 'synth48.py',
-                checkpoint=f'{runs}/supervised_seed0/epoch_60.pth'),
+                checkpoint=f'{runs}/supervised_seed0/epoch_50.pth'),
             min_iou=0.3,
             min_score=0.1,
             clip=clip,
@@ -45,11 +46,11 @@ model = dict(
     detector=dict(bbox_head=dict(head_module=start, aux_head_module=start)),
     semi_train_cfg=dict(ramp_steps=48))
 
-# 18 x 6 steps of phase 1, 6 x 12 of phase 2: the 180 of the supervised run
+# 17 x 12 steps of phase 1, 4 x 24 of phase 2: the 300 of the supervised run
 train_cfg = dict(
-    burn_in_epochs=18,
-    max_epochs=24,
-    unlabeled_dataloader=_base_.unlabeled_dataloader,
+    burn_in_epochs=17,
+    max_epochs=21,
+    unlabeled_dataloader=dict(_base_.unlabeled_dataloader, batch_size=8),
     burn_in_ema=dict(type='WarmupEMA', alpha=0.98),
     ema=dict(_delete_=True, type='ConstantEMA', alpha=0.98))
 param_scheduler = [
@@ -63,4 +64,4 @@ custom_hooks = [
         weight=0.3),
 ]
 default_hooks = dict(
-    timer=dict(type='PhaseTimerHook'), checkpoint=dict(interval=6))
+    timer=dict(type='PhaseTimerHook'), checkpoint=dict(interval=7))

@@ -1,6 +1,6 @@
 """YOLOv9-t on 48 synthetic images: the supervised run of `make demo`.
 
-python tools/train.py configs/yolov9/yolov9-t_1xb16-60e_steel-synth48.py
+python tools/train.py configs/yolov9/yolov9-t_1xb8-50e_steel-synth48.py
 """
 _base_ = [
     '../_base_/models/yolov9_t.py',
@@ -10,6 +10,7 @@ _base_ = [
 ]
 
 train_dataloader = dict(
+    batch_size=8,
     collate_fn=dict(type='yolov5_collate'),
     dataset=dict(pipeline=_base_.train_pipeline))
 
@@ -18,9 +19,9 @@ train_dataloader = dict(
 start = dict(init_distance=2.0)
 model = dict(bbox_head=dict(head_module=start, aux_head_module=start))
 
-# 3 steps an epoch
-train_cfg = dict(max_epochs=60)
+# 6 steps an epoch
+train_cfg = dict(max_epochs=50)
 param_scheduler = [
-    dict(_base_.param_scheduler[0], end=10), _base_.param_scheduler[1]
+    dict(_base_.param_scheduler[0], end=5), _base_.param_scheduler[1]
 ]
-default_hooks = dict(checkpoint=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=25))
