@@ -116,6 +116,12 @@ def scan(args: argparse.Namespace) -> Results:
             yield f'reference_{shape.name}', scan_reference(shape, args)
 
 
+def named(name: str, ratio: Dict[str, float]) -> Dict[str, float]:
+    """A ratio of :func:`paired` and its quartiles as keys of a row."""
+    keys = {name: 'speed_up', f'{name}_low': 'low', f'{name}_high': 'high'}
+    return {key: ratio[part] for key, part in keys.items()}
+
+
 def scan_bound(shape: Shape, args: argparse.Namespace) -> Dict[str, Any]:
     """Compare the C++ forward with what it cannot do without."""
     copied, computed = 'its bytes, copied', 'its exponentials'
@@ -137,10 +143,7 @@ def scan_bound(shape: Shape, args: argparse.Namespace) -> Dict[str, Any]:
     longer = max(copied, computed, key=lambda x: rows[x]['ours_speed_up'])
     times = paired(rows[longer], rows['C++'])
     rows['C++'].update(
-        longer_limit=longer,
-        times_the_longer_limit=times['speed_up'],
-        times_the_longer_limit_low=times['low'],
-        times_the_longer_limit_high=times['high'],
+        longer_limit=longer, **named('times_the_longer_limit', times)
     )
     print(
         f'copied at {gigabytes:.1f} GB/s, {exponentials:.2e} exponentials/s'
@@ -168,11 +171,7 @@ def scan_reference(shape: Shape, args: argparse.Namespace) -> Dict[str, Any]:
         warm={'PyTorch': 1, 'C++': 2, reference: 0},
     )
     over = paired(rows['C++'], rows[reference])
-    rows['C++'].update(
-        over_reference=over['speed_up'],
-        over_reference_low=over['low'],
-        over_reference_high=over['high'],
-    )
+    rows['C++'].update(named('over_reference', over))
     print(
         f'C++ is {over["speed_up"]:.0f}x the reference '
         f'({over["low"]:.0f}-{over["high"]:.0f})'
