@@ -13,6 +13,8 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     )
     os.environ.setdefault('OMP_NUM_THREADS', str(max(_threads, 1)))
 
+# Before dsym: mmdet and diffusers look for some peers when they are imported.
+import peers  # noqa: F401
 from tiny_run import STUBS
 
 import dsym  # noqa: F401

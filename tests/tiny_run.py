@@ -10,9 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 # For the processes that tests start; pyproject.toml has the first for pytest.
-STUBS = os.pathsep.join(
-    str(Path(__file__).parent / name) for name in ('stubs', 'child_stubs')
-)
+STUBS = str(Path(__file__).parent / 'stubs')
 CONFIG = """
 _base_ = [
     {configs!r} '/_base_/models/yolov9_t.py',

@@ -8,7 +8,7 @@ from typing import Tuple
 import torch
 import torch.nn as nn
 from mmengine.logging import MMLogger
-from official_yolov9 import find_official
+from peers.official_yolov9 import find_official
 from require_peer import require_peer
 
 HYP = dict(

@@ -46,6 +46,8 @@ PROGRESS = re.compile(
 )
 BAR = re.compile(r'\d+/\d+ \[\d[\d:]*<')
 TAIL = 2**16  # bytes of a log that are looked through
+# Seconds: a loader's worker looks every 5 whether its parent is alive.
+LETTING_GO = 15
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
@@ -303,6 +305,26 @@ def planned(args: argparse.Namespace) -> List[Run]:
     return choose(runs, args.only)
 
 
+def locked(file: int) -> bool:
+    """Take a lock, which a killed training holds until it is gone.
+
+    Args:
+        file (int): Descriptor of the file to lock.
+
+    Returns:
+        bool: False if somebody has it for ``LETTING_GO`` seconds more.
+    """
+    deadline = time.monotonic() + LETTING_GO
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+
+
 def run_study(args: argparse.Namespace) -> None:
     """Do the runs that are not recorded yet."""
     runs = planned(args)
@@ -313,9 +335,7 @@ def run_study(args: argparse.Namespace) -> None:
         print(f'[study] {number}/{len(runs)} {run.id}', flush=True)
         run.work_dir.mkdir(parents=True, exist_ok=True)
         with (run.work_dir / '.lock').open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locked(lock.fileno()):
                 stop(
                     f'{run.work_dir} is in use: another study, or a training '
                     'that survived it, works there; wait for it or end it'

@@ -11,7 +11,7 @@ from typing import Dict
 from mmengine.config import Config
 
 # One name for each feature a training step gains from.
-CPU_FEATURES = ('avx512f', 'avx512_bf16', 'amx_bf16')
+CPU_FEATURES = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16')
 
 
 def describe_machine() -> Dict[str, object]:

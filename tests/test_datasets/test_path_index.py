@@ -10,7 +10,12 @@ import pytest
 from dsym.datasets import path_index
 from dsym.datasets.file_index import IMAGE_SUFFIXES
 from dsym.datasets.issues import DatasetError
-from dsym.datasets.path_index import PathIndex, list_folder, walk_files
+from dsym.datasets.path_index import (
+    PathIndex,
+    list_folder,
+    list_once,
+    walk_files,
+)
 
 LINES = ['a.png', 'b/ü.png', '\udcfc.png', '', 'c d.png', '', '', 'last.png']
 MEASURE = """
@@ -170,3 +175,10 @@ def test_memory__of_a_folder_flat_from_1_000_to_120_000(tmp_path):
     assert i == count - 1
     # such names as Python's texts take 153 bytes each: 18 MiB
     assert large[1] - small[1] < 10
+
+
+def test_list_that_cannot_be_written__is_one_error_of_all_ranks(tmp_path):
+    (tmp_path / 'a.png').touch()
+    (tmp_path / 'cache').touch()
+    with pytest.raises(DatasetError, match=r'cannot be written: .*File exists'):
+        list_once(tmp_path, tmp_path / 'cache')

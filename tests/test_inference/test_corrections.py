@@ -20,6 +20,7 @@ from dsym.inference.corrections import (
     find_format,
     read_corrected,
     review_to_coco,
+    scan_voc,
 )
 from dsym.inference.pseudo_labels import marks
 from dsym.inference.sources import Frame
@@ -281,3 +282,12 @@ def test_name_that_is_not_utf8__is_refused(tmp_path):
     with pytest.raises(InputError, match=r"'\\udcfc\.png': .* --formats coco"):
         writer.write(Frame(name, np.zeros((9, 9, 3), np.uint8)), boxes_of())
     assert not [*tmp_path.iterdir()]
+
+
+def test_corrected_name_that_is_not_utf8__is_named(tmp_path):
+    (tmp_path / 'voc').mkdir()
+    (tmp_path / 'voc' / os.fsdecode(b'\xfc.xml')).touch()
+    with pytest.raises(
+        InputError, match=r"'\\udcfc\.xml' is no name"
+    ):
+        scan_voc(tmp_path, str(tmp_path), CLASSES, [])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from mamba_ssm_reference import find_mamba_ssm
+from peers.mamba_ssm_reference import find_mamba_ssm
 from require_peer import require_peer
 
 from dsym.models.layers import Mamba

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from mamba_ssm_reference import find_mamba_ssm
+from peers.mamba_ssm_reference import find_mamba_ssm
 from require_peer import require_peer
 
 from dsym.errors import InputError

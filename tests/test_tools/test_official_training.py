@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset_files import write_image, write_xml
-from official_yolov9 import find_official
+from peers.official_yolov9 import find_official
 from require_peer import require_peer
 from tiny_run import call_script
 

@@ -1,5 +1,6 @@
 """study.py: a queue of real runs, and tables of records."""
 
+import fcntl
 import functools
 import json
 import os
@@ -8,6 +9,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from dsym.errors import InputError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
+import study  # noqa: E402
 from studies.plan import load_study  # noqa: E402
 from studies.record import epoch_losses, split_of  # noqa: E402
 
@@ -61,16 +64,16 @@ def write_study(folder, **changes):
 def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
     path = write_study(tmp_path)
     command = [sys.executable, str(STUDY), 'run', str(path)]
-    study = subprocess.Popen(
+    process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, process_group=0
     )
     work = tmp_path / 'work_dirs' / 'studies' / 'study' / 'tiny_seed3'
     deadline = time.monotonic() + 240
     while not (work / 'last_checkpoint').exists():
-        assert study.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(study.pid, signal.SIGKILL)
-    study.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert 'begun' in call('status', path).stdout
     # as if the kill had come while a checkpoint and its name were written
     (work / 'last_checkpoint').write_text('')
@@ -100,6 +103,20 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
     assert changed.returncode == 2
     assert 'is of another config' in changed.stderr
     assert len(changed.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(('held', 'expected'), [(0.3, True), (3, False)])
+def test_lock_of_a_killed_training__is_waited_for(
+    tmp_path, monkeypatch, held, expected
+):
+    monkeypatch.setattr(study, 'LETTING_GO', 1)
+    path = tmp_path / 'lock'
+    with path.open('w') as theirs, path.open('w') as ours:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        gone = threading.Timer(held, fcntl.flock, (theirs, fcntl.LOCK_UN))
+        gone.start()
+        assert study.locked(ours.fileno()) == expected
+        gone.join()
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ LOCK = REQUIREMENTS / 'lock.txt'
 NEEDED_GB = 14
 NEEDED_GB_OTHER_INDEX = 5
 CORE_MINUTES = 22  # of compiling mmcv
+PACKAGES = f'lib/python3.{sys.version_info.minor}/site-packages'
 # Minutes of each step on 2 cores with a fast network, 0 for less than one, and
 # what it installs. All but the last are methods of Installer.
 STEPS = {
@@ -264,7 +265,8 @@ class Installer:
         # reference functions are all that is asked of it.
         plain = {'MAMBA_FORCE_BUILD': 'TRUE', 'MAMBA_SKIP_CUDA_BUILD': 'TRUE'}
         self.install(
-            '--no-deps', '--no-build-isolation',
+            '--no-deps', '--no-build-isolation', '--upgrade',
+            '--target', str(self.env / PACKAGES / 'dsym_peers'),
             '-r', str(REQUIREMENTS / 'peers.txt'),
             env={**os.environ, **plain},
         )  # fmt: skip
@@ -344,10 +346,9 @@ def install_dsym(env: Path, venv: Path) -> None:
             venv.unlink()
         command = [sys.executable, '-m', 'venv', '--clear', str(venv)]
         subprocess.run(command, check=True)
-        packages = f'lib/python3.{sys.version_info.minor}/site-packages'
         # A plain path in a .pth file would not run the .pth files in there.
-        (venv / packages / 'dsym_env.pth').write_text(
-            f'import site; site.addsitedir({str(env / packages)!r})\n'
+        (venv / PACKAGES / 'dsym_env.pth').write_text(
+            f'import site; site.addsitedir({str(env / PACKAGES)!r})\n'
         )
         link_scripts(env, venv)
     announce('dsym')

@@ -258,6 +258,8 @@ def list_once(folder: Union[str, Path], cache_dir: Union[str, Path]) -> Path:
             told[0] = os.path.abspath(list_folder(folder, cache_dir))
         except DatasetError as error:
             told[1] = str(error)
+        except OSError as error:  # e.g. a full disk
+            told[1] = f'the list of {folder} cannot be written: {error}'
     broadcast_object_list(told)
     list_file, error = told
     if error:

@@ -19,7 +19,7 @@ from ..datasets.defect_voc import DefectVOCDataset
 from ..datasets.issues import ISSUE_KINDS, DatasetError, Issue
 from ..datasets.verified_coco import VerifiedCocoDataset
 from ..errors import InputError, MissingFileError
-from .voc_writer import whole_pixels
+from .voc_writer import is_utf8, whole_pixels
 
 WRITTEN = 'written.json'  # what was written, never to be edited
 COCO, VOC = 'coco.json', 'voc'
@@ -152,12 +152,22 @@ def scan_coco(
 def scan_voc(
     folder: Path, root: str, classes: Sequence[str], names: Sequence[str]
 ) -> Tuple[List[dict], List[Issue]]:
-    """Read corrected xml files, of the written images and of new ones."""
+    """Read corrected xml files, of the written images and of new ones.
+
+    Raises:
+        InputError: If the name of one is no text in UTF-8, as lists are.
+    """
     stems = {str(PurePosixPath(x).with_suffix('')): x for x in names}
     new = [
         x.relative_to(folder / VOC).with_suffix('').as_posix()
         for x in sorted((folder / VOC).rglob('*.xml'))
     ]
+    for name in new:
+        if not is_utf8(name):
+            raise InputError(
+                f'{folder / VOC}: {name + ".xml"!r} is no name in UTF-8: '
+                'rename it and its image'
+            )
     listed = [
         name
         for stem, name in stems.items()
