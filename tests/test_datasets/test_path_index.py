@@ -180,5 +180,5 @@ def test_memory__of_a_folder_flat_from_1_000_to_120_000(tmp_path):
 def test_list_that_cannot_be_written__is_one_error_of_all_ranks(tmp_path):
     (tmp_path / 'a.png').touch()
     (tmp_path / 'cache').touch()
-    with pytest.raises(DatasetError, match=r'cannot be written: .*File exists'):
+    with pytest.raises(DatasetError, match='cannot be written'):
         list_once(tmp_path, tmp_path / 'cache')
