@@ -1,5 +1,6 @@
 """Chromium without a window, driven as a user would: by its keyboard."""
 
+import base64
 import fcntl
 import json
 import os
@@ -74,6 +75,15 @@ class Browser:
         )  # fmt: skip
         assert 'exceptionDetails' not in result, result
         return result['result'].get('value')
+
+    def screenshot(self) -> bytes:
+        """The whole page from top to bottom, as PNG."""
+        size = self.call('Page.getLayoutMetrics')['cssContentSize']
+        shot = self.call(
+            'Page.captureScreenshot', captureBeyondViewport=True,
+            clip=dict(size, width=self.ask('innerWidth'), scale=1),
+        )  # fmt: skip
+        return base64.b64decode(shot['data'])
 
     def press(self, key: str) -> None:
         """Press and release Tab or Enter, as the operating system would."""

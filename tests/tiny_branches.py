@@ -153,3 +153,11 @@ def total(losses):
         for k, v in losses.items()
         if k.startswith('unsup') and 'loss' in k
     )
+
+
+def floats(losses):
+    """Each loss as one number, of lists the sum."""
+    return {
+        key: float(sum(x) if isinstance(x, list) else x)
+        for key, x in losses.items()
+    }

@@ -1,5 +1,7 @@
 """Contenders of a benchmark, in processes that import nothing else."""
 
+import sys
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -22,3 +24,24 @@ class Sleeper:
 
 def broken(gate):
     raise ValueError('no such model')
+
+
+def not_installed(gate):
+    sys.exit('peer.py: error: the code is not installed:\npip it')
+
+
+def silent(gate):
+    time.sleep(600)
+
+
+@dataclass
+class Litter:
+    """Leaves a folder of temporary files at its first step; names it."""
+
+    log: str
+
+    def __call__(self, gate):
+        with open(self.log, 'w') as file:
+            file.write(tempfile.mkdtemp())
+        while True:
+            gate()

@@ -29,21 +29,24 @@ figures are ratios: the median over the rounds with its quartiles.
 
 ``all`` is a short form of every suite for CI, planned to take 9 minutes on two
 cores. With ``--compare`` its ratios are put beside those of a baseline, a JSON
-list of such reports, one for each kind of machine: ``machine.features`` and
-``threads``. A comparison that fell by more than ``--tolerance``, a share of
-its ratio, is measured once more, for a busy moment is no loss. The exit status
-is 1 if it fell again; 0 with one line if the baseline has no machine of this
-kind; 2 if it cannot be read.
+list of such reports, one for each kind of machine: ``machine.features``,
+``machine.cores`` and ``threads``. A comparison that fell by more than
+``--tolerance``, a share of its ratio, is measured once more, for a busy moment
+is no loss. The exit status is 1 if it fell again; 0 with one line if the
+baseline has no machine of this kind; 2 with one line if it cannot be read, or
+if a contender fails, such as a peer that is not installed.
 """
 
 import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
+from benchmarks.alternation import ContenderError
 from benchmarks.baseline import (
     TOLERANCE,
     as_table,
@@ -52,6 +55,7 @@ from benchmarks.baseline import (
     of_the_same_kind,
     read_baseline,
 )
+from benchmarks.comparison import Results
 from benchmarks.short import short
 from benchmarks.suites import ONLY, OURS, SUITES, YOLOV8
 from toolbox_script import stop
@@ -69,8 +73,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('what', choices=list(BENCHMARKS))
     parser.add_argument('--config', default=str(OURS))
     parser.add_argument('--yolov8', default=str(YOLOV8))
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--steps', type=int, default=8, help='a turn')
+    parser.add_argument(
+        '--rounds', type=int, default=5, help='all has its own'
+    )
+    parser.add_argument(
+        '--steps', type=int, default=8, help='a turn; all has its own'
+    )
     parser.add_argument(
         '--only',
         choices=['train', 'infer', 'bound', 'reference', 'paths'],
@@ -81,7 +89,12 @@ def parse_args() -> argparse.Namespace:
         '--out', '--json', type=Path, help='JSON of the results'
     )
     parser.add_argument('--compare', type=Path, help='JSON of a baseline')
-    parser.add_argument('--tolerance', type=float, default=TOLERANCE)
+    parser.add_argument(
+        '--tolerance',
+        type=float,
+        default=TOLERANCE,
+        help='share of a ratio that may be lost, 0.25 for a quarter',
+    )
     return parser.parse_args()
 
 
@@ -110,8 +123,12 @@ def main() -> None:
     """Run a benchmark and write its JSON."""
     args = parse_args()
     check_only(args.what, args.only)
+    if not 0 <= args.tolerance < 1:
+        stop(
+            f'--tolerance {args.tolerance}: give a share from 0 to below 1, '
+            'such as 0.25'
+        )
     baseline = load_baseline(args.compare) if args.compare else None
-    results: Dict[str, Any] = {}
     report = dict(
         benchmark=args.what,
         commit=git_commit(),
@@ -119,11 +136,10 @@ def main() -> None:
         torch=torch.__version__,
         threads=torch.get_num_threads(),
         load=os.getloadavg()[0],
-        results=results,
+        seconds={},  # of each part
+        results={},
     )
-    for name, rows in BENCHMARKS[args.what](args):
-        results[name] = rows
-        save(report, args.out)  # an interrupted run has what it measured
+    measure(BENCHMARKS[args.what](args), report, args.out)
     if args.out:
         print(args.out)
     if baseline is None:
@@ -131,11 +147,31 @@ def main() -> None:
     fell = judge(report, baseline, args.tolerance)
     if fell and args.what == 'all':
         print(f'\nmeasured again: {", ".join(fell)}', flush=True)
-        for name, rows in short(args, fell):
-            results[name] = rows
-            save(report, args.out)
+        measure(short(args, fell), report, args.out)
         fell = judge(report, baseline, args.tolerance)
     sys.exit(int(bool(fell)))
+
+
+def measure(
+    parts: Results, report: Dict[str, Any], path: Optional[Path]
+) -> None:
+    """Run parts of a benchmark, or stop with one line if a contender fails.
+
+    Args:
+        parts (iterator): Of name and rows, measured when it is asked for.
+        report (dict): Gets ``results`` and ``seconds`` of each.
+        path (Path, optional): Of its JSON, written after each part: an
+            interrupted run has what it measured.
+    """
+    begin = time.monotonic()
+    try:
+        for name, rows in parts:
+            report['results'][name] = rows
+            report['seconds'][name] = round(time.monotonic() - begin, 1)
+            save(report, path)
+            begin = time.monotonic()
+    except ContenderError as error:
+        stop(str(error))
 
 
 def save(report: Dict[str, Any], path: Optional[Path]) -> None:
@@ -160,11 +196,11 @@ def judge(
     """
     before = of_the_same_kind(baseline, report)
     if before is None:
-        features, threads = kind_of(report)
+        features, cores, threads = kind_of(report)
         print(
             'comparison left out: the baseline has no report with '
-            f'machine.features {features} and {threads} threads; add one '
-            'made on such a machine'
+            f'machine.features {features}, {cores} cores and {threads} '
+            'threads; add one made on such a machine'
         )
         return []
     rows = compare_with(report, before, tolerance)

@@ -111,9 +111,11 @@ def main() -> None:
     runs = load_study(args.study, ROOT, parent, results)
     last = compared(runs)[-1]
     page, figures = parent / 'report.html', last.work_dir / 'figures'
+    drawn = parent / '.figures-done'  # not half of them
     synthetic = sorted((place / 'synthetic').glob('*'))[:1]
-    if not figures.exists():
+    if not drawn.exists():
         call('analysis_tools/plot_run.py', last.work_dir)
+        drawn.touch()
     if not page.exists():
         call(
             'report.py', args.study, '--results', results, '--work-dirs',

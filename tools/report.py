@@ -172,7 +172,9 @@ def write_report(args: argparse.Namespace) -> None:
         study.name = args.title or study.name
         page = study_report(study, run, pictures)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(page, encoding='utf-8')
+    unfinished = args.out.with_suffix('.tmp')
+    unfinished.write_text(page, encoding='utf-8')
+    unfinished.replace(args.out)
     print(args.out)
 
 

@@ -34,7 +34,7 @@ from studies.resume import (
     mend_last_checkpoint,
     write_json,
 )
-from studies.table import markdown
+from studies.table import load_records, markdown
 from toolbox_script import stop
 
 from dsym.provenance import git_commit
@@ -262,8 +262,9 @@ def is_recorded(run: Run) -> bool:
     One without tests has none; it is finished when it was trained.
 
     Raises:
-        StudyError: If the JSON is of another config, or lacks a test that can
-            only be had by training again.
+        StudyError: If the JSON is of another config, has a test of this name
+            with other settings, or lacks one that can only be had by training
+            again.
     """
     if not (run.record if run.tests else run.work_dir / TRAINED).exists():
         return False
@@ -275,6 +276,14 @@ def is_recorded(run: Run) -> bool:
             f'({record["config_hash"]}, now {now}): rename the run or remove '
             'it'
         )
+    before = record.get('tests', {})  # older records have none
+    for name, options in run.tests.items():
+        if before.get(name, options) != options:
+            raise StudyError(
+                f'{run.record}: the test {name} was made with '
+                f'{before[name]}, now it is {options}: give it another name '
+                'to evaluate again'
+            )
     missing = [name for name in run.tests if name not in record['metrics']]
     if missing and not run.work_dir.exists():
         raise StudyError(
@@ -371,8 +380,7 @@ def main() -> None:
             args.out.write_text(page(args.tables))
             print(args.out)
         else:
-            records = [load_json(path) for path in args.records]
-            print(markdown(records, args.classes))
+            print(markdown(load_records(args.records), args.classes))
     except (FileNotFoundError, ValueError) as error:
         stop(str(error))
 

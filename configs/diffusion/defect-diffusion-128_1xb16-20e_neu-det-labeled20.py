@@ -17,8 +17,8 @@ train_dataloader = dict(
         type='DefectWindowDataset',
         dataset=dict(_base_.train_dataloader.dataset, pipeline=[]),
         size=128,
-        # most of NEU-DET's boxes fit into 128 px at their own resolution
-        min_side=112,
+        # no smaller: such a window would be enlarged, and the painting reduced
+        min_side=128,
         context=(1.1, 1.8),
         clean=0.15))
 val_dataloader = val_cfg = val_evaluator = None

@@ -9,6 +9,7 @@ train_dataloader = dict(
     batch_size=8,
     sampler=dict(_delete_=True, type='SeededSampler', shuffle=True),
     dataset=dict(
+        min_side=112,  # what the figures of the demo were made with
         dataset=dict(
             _delete_=True,
             type='SteelSynthDataset',

@@ -14,6 +14,7 @@ from dsym.clip.calibration import (
     Calibration,
     calibrate,
     choose,
+    kind_aurocs,
     labelled_samples,
     report,
     sort_scores,
@@ -37,6 +38,13 @@ def draw(seed, ties):
     if ties:
         scores = {k: x.mul(10).round() / 10 for k, x in scores.items()}
     return scores
+
+
+def wins(by_kind, kind):
+    """Share of pairs that the right region wins; ties count half."""
+    pairs = by_kind['right'][:, None] - by_kind[kind]
+    won = (pairs > 0).double() + (pairs == 0).double() / 2
+    return float(won.mean())
 
 
 def above(by_kind, tau, shares=SHARES):
@@ -68,11 +76,33 @@ def test_threshold__lowest_with_the_wanted_precision(seed, ties, precision):
         assert (found, recall) == (PRIOR, 1)
     for value in values:  # a threshold just below keeps it too
         assert above(by_kind, value - 1e-6)[0] < precision
-    pairs = by_kind['right'][:, None] - torch.cat(
-        [by_kind[kind] for kind in KINDS[1:]]
+    # of a right box and a wrong one that is drawn by the shares
+    expected = {kind: wins(by_kind, kind) for kind in SHARES}
+    assert kind_aurocs(by_kind) == pytest.approx(expected)
+    assert area == pytest.approx(
+        sum(share * expected[kind] for kind, share in SHARES.items())
+        / sum(SHARES.values())
     )
-    wins = (pairs > 0).double() + (pairs == 0).double() / 2
-    assert area == pytest.approx(float(wins.mean()))
+
+
+def test_auroc__many_easy_regions_do_not_hide_the_hard_ones():
+    by_kind = {
+        'right': torch.tensor([0.5, 0.7]),
+        'misplaced': torch.tensor([0.6]),
+        'other class': torch.tensor([0.1] * 50),
+        'background': torch.tensor([0.2] * 50),
+    }
+    assert kind_aurocs(by_kind) == {
+        'misplaced': 0.5,
+        'other class': 1,
+        'background': 1,
+    }
+    for shares, expected in (((0.8, 0.1, 0.1), 0.6), ((7, 0, 0), 0.5)):
+        *_, area = choose(by_kind, 0.8, PRIOR, shares)
+        assert area == pytest.approx(expected)
+    by_kind['misplaced'] = torch.zeros(0)
+    assert choose(by_kind, 0.8, PRIOR)[3] == 1
+    assert 'misplaced' not in kind_aurocs(by_kind)
 
 
 def test_kind_without_regions__does_not_count():
@@ -128,6 +158,7 @@ def test_class_without_regions__is_unknown():
     by_kind = {kind: torch.zeros(0) for kind in KINDS}
     tau, *others = choose(by_kind, 0.8, PRIOR)
     assert tau == 0 and all(map(math.isnan, others))
+    assert kind_aurocs(by_kind) == {}
 
 
 def test_kinds__by_iou_and_class():
@@ -225,6 +256,8 @@ def test_calibrate__same_regions_counts_and_quantiles(
             found.recall[i],
             found.auroc[i],
         ) == pytest.approx(choose(tensors, 0.8, PRIOR))
+        for kind, area in found.auroc_by_kind[i].items():
+            assert area == pytest.approx(wins(tensors, kind))
 
     paths, shapes, _ = zip(*labelled)
     scores = scorer.image_scores(paths, shapes)
@@ -240,7 +273,6 @@ def test_calibrate__same_regions_counts_and_quantiles(
 
     again = calibrate(scorer, labelled, 0.8, PRIOR, seed=3)
     assert again.to_dict() == found.to_dict()
-    assert 'scores' not in found.to_dict(with_scores=False)
     # the two classes of images of random squares look alike
     weak = [x for x, a in zip(CLASSES, found.auroc) if a < 0.7]
     lines = [x for x in warnings() if 'hardly tell' in x]
@@ -265,7 +297,9 @@ def test_calibrate__scores_regions_as_if_asked_alone(scorer, labelled):
 
 
 def test_report__warns_plainly_and_of_the_right_classes(warnings):
-    good = dict(scores=[], precision=[0.8] * 2, recall=[0.9] * 2)
+    good = dict(
+        scores=[], auroc_by_kind=[], precision=[0.8] * 2, recall=[0.9] * 2
+    )
     report(Calibration(tau=[0.4, 0.5], auroc=[0.9, 0.8], **good), CLASSES, 0.8)
     assert warnings() == []
     report(Calibration(tau=[0.4, 0.0], auroc=[0.9, 0.6], **good), CLASSES, 0.8)

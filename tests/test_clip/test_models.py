@@ -150,6 +150,34 @@ def test_checkpoint_file__of_a_name(tmp_path, tiny_name, vit):
     assert loaded.model_cfg == VIT
 
 
+@torch.no_grad()
+def test_tag__brings_its_activation(tmp_path, tiny_name, monkeypatch):
+    quick = {**VIT, 'quick_gelu': True}
+    trained = tiny_clip(quick)
+    save_clip(trained, tmp_path, half=False)
+    tag = dict(file=str(tmp_path / WEIGHTS), quick_gelu=True)
+    tags = {'trained': tag, 'other': dict(tag, quick_gelu=False)}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, tiny_name, tags)
+    tokens = trained.tokenizer(['a scratched plate'])
+    images = torch.randn(2, 3, SIZE, SIZE)
+
+    def outputs(clip):
+        return torch.cat(
+            [clip.model.encode_image(images), clip.model.encode_text(tokens)]
+        )
+
+    loaded = load_clip(tiny_name, 'trained')
+    assert torch.equal(outputs(loaded), outputs(trained))
+    assert loaded.model_cfg == quick
+    other = load_clip(tiny_name, 'other')
+    assert not torch.allclose(outputs(other), outputs(trained))
+    assert other.model_cfg == VIT
+    # and what is fine-tuned keeps it
+    save_clip(loaded, tmp_path / 'again', half=False)
+    again = load_clip(str(tmp_path / 'again'))
+    assert torch.equal(outputs(again), outputs(trained))
+
+
 def test_weights_of_another_tower__are_refused(
     tmp_path, tiny_name, resnet, vit
 ):
@@ -193,6 +221,8 @@ def test_damaged_json__is_named(tmp_path, resnet, name):
     [
         (HUB_NAME, None, HUB_NAME[len('hf-hub:') :]),
         ('ViT-B-32', 'laion2b_s34b_b79k', HUB_NAME[len('hf-hub:') :]),
+        # whose file alone does not tell the activation
+        ('ViT-B-32', 'openai', 'clip=ViT-B-32-quickgelu'),
     ],
 )
 def test_no_network__says_which_file_to_put_where(
@@ -207,15 +237,26 @@ def test_no_network__says_which_file_to_put_where(
     assert_one_line(error, remedy)
 
 
-def test_hub_copied_from_elsewhere__loads(offline, tmp_path, resnet):
+def test_hub_copied_from_elsewhere__loads(offline, tmp_path, warnings):
     commit = '0' * 40
     repo = tmp_path / 'models--steel--tiny'
-    save_clip(resnet, repo / 'snapshots' / commit, half=False)
+    clip = tiny_clip()
+    clip.settings = dict(regions=dict(way='dense', image_size=96))
+    folder = repo / 'snapshots' / commit
+    save_clip(clip, folder, half=False)
     (repo / 'refs').mkdir()
     (repo / 'refs' / 'main').write_text(commit)
-    loaded = load_clip('hf-hub:steel/tiny', cache_dir=str(tmp_path))
-    assert loaded.fingerprint() == resnet.fingerprint()
+    name, place = 'hf-hub:steel/tiny', str(tmp_path)
+    loaded = load_clip(name, cache_dir=place)
+    assert loaded.fingerprint() == clip.fingerprint()
     assert loaded.model_cfg == json.loads(json.dumps(RESNET))
+    assert loaded.settings == clip.settings
+    assert not [x for x in warnings() if SETTINGS in x]
+    # a model of somebody else, or half of a copy: nobody can tell
+    (folder / SETTINGS).unlink()
+    assert load_clip(name, cache_dir=place).settings == {}
+    (line,) = [x for x in warnings() if SETTINGS in x]
+    assert 'steel/tiny' in line
 
 
 def test_build__is_a_dict_of_load(resnet):

@@ -236,3 +236,25 @@ def test_typical__refuses_what_resembles_no_labelled_image(
 def test_unknown_action__lists_them(make):
     with pytest.raises(InputError, match="'keep': give one of drop, rewei"):
         make(action='keep')
+
+
+def test_images__are_embedded_once_and_outside_of_autocast(
+    make, scorer, image_paths, monkeypatch
+):
+    whole = scorer.image_embeddings(image_paths, [(96, 80)] * 3)[:, 0]
+    options = dict(image_tau=0.5, typical=whole[:1], typical_tau=0.9)
+    exact = make(**options)
+    exact.keep_images(samples(image_paths))
+    embed, asked = scorer.embed_regions, []
+
+    def embed_regions(paths, *args):
+        asked.extend(paths)
+        return embed(paths, *args)
+
+    monkeypatch.setattr(scorer, 'embed_regions', embed_regions)
+    judge = make(**options)
+    with torch.autocast('cpu', torch.bfloat16):
+        judge.keep_images(samples(image_paths))
+        judge.keep_images(samples(image_paths))
+    assert asked == [*image_paths]
+    assert judge._images == exact._images

@@ -1,12 +1,13 @@
 """CLIPScorer: every score computed by hand with open_clip's own encoders."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from tiny_clip import SIZE, pixels_of
+from tiny_clip import SIZE, VIT, pixels_of, tiny_clip
 from torch.nn import functional as F
 from torchvision.transforms import Normalize
 from torchvision.transforms.functional import resize
@@ -333,3 +334,20 @@ def test_nan__is_refused_and_named(make, image_paths, resnet, way):
     broken.model.text_projection.data[0] = float('nan')
     with pytest.raises(InputError, match='prompts are not finite'):
         make(broken)
+
+
+def test_features__of_another_activation_have_another_key(make):
+    plain, quick = tiny_clip(VIT), tiny_clip({**VIT, 'quick_gelu': True})
+    assert plain.fingerprint() == quick.fingerprint()  # the same weights
+    assert make(plain).key != make(quick).key
+
+
+def test_score_key__names_all_that_scores_depend_on(make):
+    keys = {
+        make(prompts=prompts, mode=mode, **regions).score_key
+        for prompts in (FULL, PAPER, replace(FULL, center=True))
+        for mode in ('cosine', 'contrast')
+        for regions in ({}, dict(expand=(1.0, 1.5)), dict(way='dense'))
+    }
+    assert len(keys) == 3 * 2 * 3
+    assert make(mode='cosine').score_key in keys

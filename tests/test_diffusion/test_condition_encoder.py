@@ -70,6 +70,30 @@ def test_equations_11_to_13__of_one_box(encoder):
     torch.testing.assert_close(tokens[0, 0], mixed + e_cls[0, 0] + e_spa[0, 0])
 
 
+def test_equation_13__of_two_boxes(encoder):
+    """softmax(q k^T / sqrt(d)) v of 4 heads, q of e_cls, k and v of e_spa."""
+    labels = torch.tensor([[2, 5]])
+    boxes = torch.tensor([[[0.1, 0.2, 0.5, 0.8], [0.5, 0.0, 1.0, 0.3]]])
+    tokens = encoder(labels, boxes, torch.ones(1, 2, dtype=torch.bool))
+    centres = torch.tensor([[0.3, 0.5], [0.75, 0.15]])
+    e_cls = encoder.embedding(labels[0]) + sinusoids(centres, 16)
+    e_spa = encoder.mask_cnn(box_masks(boxes[0], 32)[:, None])
+    e_spa = e_spa + encoder.box_mlp(boxes[0])
+    attention = encoder.attention
+    weights = attention.in_proj_weight.chunk(3)
+    biases = attention.in_proj_bias.chunk(3)
+    q, k, v = (
+        x @ w.T + b for x, w, b in zip((e_cls, e_spa, e_spa), weights, biases)
+    )
+    heads = []
+    for dims in range(0, 16, 4):
+        head = slice(dims, dims + 4)
+        shares = (q[:, head] @ k[:, head].T / 4**0.5).softmax(1)
+        heads.append(shares @ v[:, head])
+    mixed = attention.out_proj(torch.cat(heads, 1))
+    torch.testing.assert_close(tokens[0], mixed + e_cls + e_spa)
+
+
 def test_padding_changes_nothing(encoder):
     labels = [torch.tensor([1, 3]), torch.tensor([2])]
     boxes = [torch.rand(2, 4).sort(1).values, torch.rand(1, 4).sort(1).values]

@@ -129,6 +129,48 @@ def test_v_prediction__target(batch):
     torch.testing.assert_close(loss, ((said - v) ** 2).mean())
 
 
+def test_min_snr__of_v_multiplies_the_loss(batch):
+    """min(snr, gamma) / (snr + 1), where snr = a / (1 - a)."""
+    model = build(
+        scheduler=dict(prediction_type='v_prediction'),
+        drop_condition=0.0,
+        min_snr=5.0,
+    )
+    torch.manual_seed(3)
+    loss = model(**batch)['loss_diffusion']
+    noise, alpha, said = predicted(model, batch)
+    v = alpha.sqrt() * noise - (1 - alpha).sqrt() * batch['inputs']
+    snr = alpha / (1 - alpha)
+    weight = snr.clamp(max=5) / (snr + 1)
+    assert weight.flatten()[0] != weight.flatten()[1]
+    torch.testing.assert_close(loss, (weight * (said - v) ** 2).mean())
+
+
+def test_drop_condition__leaves_the_tokens_of_nothing(batch):
+    """The mask stays: where to paint is told by it as well."""
+    model = build(drop_condition=1.0)
+    torch.manual_seed(3)
+    loss = model(**batch)['loss_diffusion']
+    empty = dict(labels=[x[:0] for x in batch['labels']])
+    empty['boxes'] = [x[:0] for x in batch['boxes']]
+    x = batch['inputs']
+    torch.manual_seed(3)
+    noise, t = torch.randn_like(x), torch.randint(1000, (2,))
+    alpha = model.scheduler.alphas_cumprod[t][:, None, None, None]
+    noisy = alpha.sqrt() * x + (1 - alpha).sqrt() * noise
+    mask = union_mask(batch['boxes'], 16)
+    said = model.predict(noisy, t, x * (1 - mask), mask, model.encode(**empty))
+    torch.testing.assert_close(loss, ((said - noise) ** 2).mean())
+    told = model.predict(
+        noisy,
+        t,
+        x * (1 - mask),
+        mask,
+        model.encode(batch['labels'], batch['boxes']),
+    )
+    assert not torch.allclose(told, said)
+
+
 def test_it_learns(batch):
     model = build(drop_condition=0.0).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)

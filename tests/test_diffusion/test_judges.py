@@ -50,6 +50,34 @@ def test_best_match__highest_product_of_the_class():
 
 
 @pytest.mark.parametrize(
+    'min_iou, min_score, expected',
+    [
+        (0.0, 0.0, [0.45, 0.9]),  # product 0.405
+        (0.5, 0.2, [0.6, 0.5]),  # 0.3, but passes both
+        (0.5, 0.7, [0.6, 0.5]),  # none passes both
+        (0.7, 0.2, [0.8, 0.1]),  # found, if hardly
+        (0.9, 0.2, [0.45, 0.9]),  # nor an IoU of that
+    ],
+)
+def test_best_match__one_that_passes_both_thresholds_first(
+    min_iou, min_score, expected
+):
+    detections = found(
+        [
+            [0, 0, 10, 4.5],
+            [0, 0, 10, 6],
+            [0, 0, 10, 8],
+            [0, 0, 10, 10],  # of another class
+        ],
+        [0.9, 0.5, 0.1, 1.0],
+        [0, 0, 0, 1],
+    )
+    best = best_match(detections, BOXES, LABELS, min_iou, min_score)
+    np.testing.assert_allclose(best[0], expected, rtol=1e-6)
+    assert best[1].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
     'detections',
     [
         found([], [], []),
@@ -188,3 +216,15 @@ def test_remains__where_a_defect_was_painted_out():
     # what was painted there since is what is found
     assert remains(found, middle, corner, 0.3)
     assert not remains(found, middle, middle, 0.3)
+
+
+def test_remains__of_a_defect_that_was_painted_out_in_quarters():
+    """Whose whole is found: with a quarter it has an IoU of 1 in 4."""
+    whole = np.array([[0.0, 0, 40, 40]])
+    quarters = np.array(
+        [[x, y, x + 20, y + 20] for x in (0, 20) for y in (0, 20)], float
+    )
+    found = InstanceData(bboxes=whole, scores=np.array([0.9]))
+    nothing = np.zeros((0, 4))
+    assert not remains(found, quarters, nothing, 0.3)
+    assert remains(found, whole, nothing, 0.3)

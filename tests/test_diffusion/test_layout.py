@@ -101,13 +101,14 @@ def test_clean__true_boxes_are_erased(labelled):
     for plan in plans(labelled, 40):
         truth = [box for _, box in DEFECTS[int(Path(plan.path).stem)]]
         assert np.array_equal(plan.erased, grown(np.array(truth, np.float32)))
+        assert plan.gone.tolist() == [[*x] for x in truth]
         assert plan.kept.shape == (0, 4) and len(plan.kept_labels) == 0
 
 
 def test_keep__true_boxes_stay_and_are_not_covered(labelled):
     for plan in plans(labelled, 100, background='keep'):
         true_labels, truth = zip(*DEFECTS[int(Path(plan.path).stem)])
-        assert len(plan.erased) == 0
+        assert len(plan.erased) == len(plan.gone) == 0
         assert plan.kept.tolist() == [[*x] for x in truth]
         assert plan.kept_labels.tolist() == [*true_labels]
         for a in plan.boxes:
@@ -149,12 +150,39 @@ def test_ignored_boxes__are_erased_or_kept_as_such(tmp_path):
 
 def test_in_windows__long_boxes_in_parts_that_overlap():
     """A box of 100 px of windows of 40: 3 parts of 33 px, 3 px more each."""
-    boxes = np.array([[0, 10, 100, 30], [5, 5, 45, 45]], np.float32)
-    parts = in_windows(boxes, 40)
+    boxes = np.array([[0, 10, 100, 30], [5, 0, 45, 40]], np.float32)
+    parts = in_windows(boxes, (40, 120))
     third = 100 / 3
     expected = [[i * third - 3, 10, (i + 1) * third + 3, 30] for i in range(3)]
     np.testing.assert_allclose(parts[:3], expected, atol=1e-4)
-    assert parts[3].tolist() == [5, 5, 45, 45]
+    assert parts[3].tolist() == [5, 0, 45, 40]
+
+
+@pytest.mark.parametrize(
+    'width, box, count',
+    [
+        (200, (1, 1, 199, 199), 1),  # 204 px with its margin, 200 are there
+        (200, (0, 90, 200, 110), 1),
+        (400, (203, 0, 400, 200), 1),
+        (400, (0, 90, 250, 110), 2),
+        (400, (150, 0, 350, 200), 2),  # 206 px in the middle of the image
+    ],
+)
+def test_in_windows__only_what_is_in_the_image_counts(width, box, count):
+    """Of an image that is 200 px high, as its largest window is."""
+    boxes = grown(np.array([box], np.float32))
+    parts = in_windows(boxes, (200, width))
+    assert len(parts) == count
+    # beyond the edge as well, where the feather would leave a rim
+    assert (parts[:, :2].min(0) <= boxes[0, :2]).all()
+    assert (parts[:, 2:].max(0) >= boxes[0, 2:]).all()
+
+
+def test_clean__a_box_in_parts_is_gone_as_a_whole(tmp_path):
+    """80 px wide in an image of 64 px: two windows."""
+    plan = plans(write_steel(tmp_path, [[(0, (0, 20, 80, 40))]]), 1)[0]
+    assert plan.erased.shape == (2, 4)
+    assert plan.gone.tolist() == [[0, 20, 80, 40]]
 
 
 def test_unknown_background__is_refused(labelled):

@@ -102,3 +102,31 @@ def test_velocity__begins_at_the_noisiest_step(noise):
     says = Says()
     ddim_paint(says, scheduler, noise, 4)
     assert says.steps == [999, 749, 499, 249]
+
+
+@pytest.mark.parametrize(
+    ('strength', 'steps'), [(1.0, [999, 749, 499, 249]), (0.5, [499, 249])]
+)
+def test_velocity__by_hand(noise, draft, strength, steps):
+    """x0 = sqrt(a) x - sqrt(1 - a) v, eps = sqrt(a) v + sqrt(1 - a) x."""
+    scheduler = DDPMScheduler(
+        1000,
+        beta_schedule='squaredcos_cap_v2',
+        prediction_type='v_prediction',
+    )
+    says = Says()
+    begin = draft if strength < 1 else None
+    found = ddim_paint(says, scheduler, noise, 4, begin, strength)
+    assert says.steps == steps
+    alphas = scheduler.alphas_cumprod
+    x, a = noise, alphas[steps[0]]
+    if begin is not None:
+        x = a.sqrt() * draft + (1 - a).sqrt() * noise
+    for t in steps:
+        a = alphas[t]
+        before = torch.ones(()) if t == steps[-1] else alphas[t - 250]
+        v = 0.3 * x + 0.1
+        x0 = (a.sqrt() * x - (1 - a).sqrt() * v).clamp(-1, 1)
+        eps = a.sqrt() * v + (1 - a).sqrt() * x
+        x = before.sqrt() * x0 + (1 - before).sqrt() * eps
+    torch.testing.assert_close(found, x, atol=1e-5, rtol=1e-5)

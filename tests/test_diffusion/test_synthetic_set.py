@@ -15,6 +15,7 @@ from dsym.diffusion import CopyPastePainter, DefectLayout
 from dsym.diffusion.examples import DefectExamples
 from dsym.diffusion.synthesizer import Synthesizer
 from dsym.diffusion.synthetic_set import CHUNK, Recipe, ensure_synthetic
+from dsym.diffusion.tally import SECONDS
 from dsym.errors import InputError, MissingFileError
 
 COPIES = dict(type='CopyPastePainter', min_side=24)
@@ -52,11 +53,11 @@ def pixels(path):
 
 
 def files(folder):
-    """Content of every file by its name, but the lock."""
+    """Content of every file by its name, but the lock and the times."""
     return {
         x.relative_to(folder).as_posix(): x.read_bytes()
         for x in folder.rglob('*')
-        if x.is_file() and x.name != '.lock'
+        if x.is_file() and x.name not in ('.lock', SECONDS)
     }
 
 
@@ -170,9 +171,14 @@ def test_larger_count__goes_on_from_the_smaller(labelled, made, tmp_path):
     many = make(labelled, tmp_path, 40)
     assert many.parent == few.parent and many.name == 'annotations_40.json'
     after = times(few.parent)
-    assert {x: after[x] for x in before if x != 'settings.json'} == {
-        x: before[x] for x in before if x != 'settings.json'
+    anew = {'settings.json', SECONDS}
+    assert {x: after[x] for x in before if x not in anew} == {
+        x: before[x] for x in before if x not in anew
     }
+    # 20 are a chunk, 40 are two
+    calls = read(many.with_name(SECONDS))
+    assert [x['images'] for x in calls] == [CHUNK, CHUNK]
+    assert all(x['seconds'] >= 0 for x in calls)
     assert read(many)['images'][:20] == read(few)['images']
     assert many.read_bytes() == made.read_bytes()
 

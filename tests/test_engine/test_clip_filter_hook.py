@@ -7,6 +7,7 @@ import copy
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ from tiny_semi import semi_config, train
 
 from dsym.clip import Prompts, RegionSettings, save_clip
 from dsym.clip.calibration import calibrate, labelled_samples
+from dsym.clip.models import WEIGHTS
 from dsym.clip.scorer import CLIPScorer
 from dsym.datasets import SteelSynthDataset
-from dsym.engine import CLIPFilterHook
+from dsym.engine import CLIPFilterHook, clip_filter_hook
 from dsym.errors import InputError
 
 CLASSES = SteelSynthDataset.METAINFO['classes']
@@ -199,7 +201,9 @@ def test_calibration__on_the_labelled_images_alone(unbroken, clip_folder):
     assert found.typical_tau == pytest.approx(expected.typical_tau)
 
 
-def test_state__of_a_checkpoint_wins_over_calibration(unbroken, clip_folder):
+def test_state__of_a_checkpoint_wins_over_calibration(
+    unbroken, clip_folder, monkeypatch
+):
     config, runner, *_ = unbroken
     hook = CLIPFilterHook(
         str(clip_folder), cache_dir=config.custom_hooks[1].cache_dir
@@ -222,7 +226,11 @@ def test_state__of_a_checkpoint_wins_over_calibration(unbroken, clip_folder):
     assert found.tau.tolist() == pytest.approx([0.1] * 6)
     assert (found.image_tau, found.typical_tau) == (0.2, 0.3)
     assert found.counts == {('boxes', 1): 5}
-    assert 'is not the model that the resumed run' in log_of(runner)
+    assert 'scores otherwise than in the resumed run' in log_of(runner)
+    # counts are summed over ranks: the one that wrote them has them
+    monkeypatch.setattr(clip_filter_hook, 'is_main_process', lambda: False)
+    hook._state = state
+    assert not hook.build(runner).counts
 
 
 @pytest.mark.parametrize('tau, expected', [(0.3, [0.3] * 6), (TAU, TAU)])
@@ -291,9 +299,29 @@ def test_model_that_cannot_be_loaded__is_told_before_phase_1(
     hook = CLIPFilterHook('hf-hub:steel/tiny', download_dir=str(tmp_path))
     with pytest.raises(InputError, match='steel/tiny cannot be downloaded'):
         hook.before_train(runner)
-    # a folder's files are there
-    monkeypatch.setattr(CLIPFilterHook, 'load', None)
+    # and weights that are cut short
+    shutil.copytree(clip_folder, tmp_path / 'short')
+    weights = tmp_path / 'short' / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-100])
+    hook = CLIPFilterHook(str(tmp_path / 'short'))
+    with pytest.raises(InputError, match=r'short cannot be loaded'):
+        hook.before_train(runner)
+
+
+def test_loading_before_phase_1__draws_nothing(unbroken, clip_folder):
+    _, runner, *_ = unbroken
+    state = torch.get_rng_state()
     CLIPFilterHook(str(clip_folder)).before_train(runner)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_rescore__warns_of_a_fixed_threshold(unbroken, clip_folder):
+    _, runner, *_ = unbroken
+    text = 'ScoreThreshold compares them with a fixed number'
+    CLIPFilterHook(str(clip_folder)).before_train(runner)
+    assert text not in log_of(runner)
+    CLIPFilterHook(str(clip_folder), action='rescore').before_train(runner)
+    assert text in log_of(runner)
 
 
 def test_unreadable_unlabelled_image__does_not_stop_phase_2(

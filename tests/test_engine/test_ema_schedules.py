@@ -76,9 +76,16 @@ def test_adaptive__state_of_a_resumed_run():
     assert one(3, 9, 0.4) == other(3, 9, 0.4)
 
 
-def test_adaptive__no_disagreement():
-    with pytest.raises(InputError, match=r"dict\(type='ConsistencyLoss'\)"):
-        build('AdaptiveEMA')(0, 1)
+def test_adaptive__step_without_a_comparison():
+    """The coefficient is the usual one, and nothing is learnt of it."""
+    adaptive = build('AdaptiveEMA', alpha=0.99)
+    assert adaptive(0, 1) == 0.99
+    assert adaptive.usual is None
+    adaptive(1, 1, 0.2)
+    adaptive(2, 1, 0.4)
+    usual = adaptive.usual
+    assert adaptive(3, 1) == 0.99
+    assert adaptive.usual == usual
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -31,7 +31,7 @@ class Weights(Hook):
         self.steps.append({key: x.clone() for key, x in state.items()})
 
 
-def train(folder, *hooks, model=MODEL, **options):
+def train(folder, *hooks, model=MODEL, windows=None, **options):
     """Two steps on six windows, and a checkpoint after them."""
     runner = Runner(
         model=model,
@@ -41,15 +41,18 @@ def train(folder, *hooks, model=MODEL, **options):
             num_workers=0,
             collate_fn=dict(type='pseudo_collate'),
             sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dict(
-                type='DefectWindowDataset',
-                dataset=coco_steel(folder / 'steel', pipeline=[]),
-                size=16,
-                context=(1.3, 1.9),
-                min_side=24,
-                balance=False,
-                clean=0.5,
-            ),
+            dataset={
+                **dict(
+                    type='DefectWindowDataset',
+                    dataset=coco_steel(folder / 'steel', pipeline=[]),
+                    size=16,
+                    context=(1.3, 1.9),
+                    min_side=24,
+                    balance=False,
+                    clean=0.5,
+                ),
+                **(windows or {}),
+            },
         ),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0)),
@@ -112,3 +115,34 @@ class OneWeight(BaseModel):
 def test_another_model__is_refused(tmp_path):
     with pytest.raises(InputError, match='OneWeight is no Conditional'):
         train(tmp_path, model=OneWeight())
+
+
+@pytest.mark.parametrize(
+    ('model', 'windows', 'message'),
+    [
+        (
+            dict(condition_encoder=dict(ENCODER, num_classes=6)),
+            {},
+            'condition_encoder.num_classes is 6, but the windows of '
+            'train_dataloader have 2 classes (dark-spot, bright-line)',
+        ),
+        (
+            {},
+            dict(image_channels=3),
+            'image_channels is 1, but the windows of train_dataloader have 3',
+        ),
+        (
+            dict(patch=2),
+            {},
+            'unet.sample_size * model.patch is 32, but the windows of '
+            'train_dataloader have 16 px',
+        ),
+    ],
+)
+def test_mismatch__is_refused_before_training(
+    tmp_path, model, windows, message
+):
+    with pytest.raises(InputError) as error:
+        train(tmp_path, model={**MODEL, **model}, windows=windows)
+    assert f'model.{message}' in str(error.value)
+    assert not [*tmp_path.glob('*.pth')]

@@ -287,7 +287,5 @@ def test_name_that_is_not_utf8__is_refused(tmp_path):
 def test_corrected_name_that_is_not_utf8__is_named(tmp_path):
     (tmp_path / 'voc').mkdir()
     (tmp_path / 'voc' / os.fsdecode(b'\xfc.xml')).touch()
-    with pytest.raises(
-        InputError, match=r"'\\udcfc\.xml' is no name"
-    ):
+    with pytest.raises(InputError, match=r"'\\udcfc\.xml' is no name"):
         scan_voc(tmp_path, str(tmp_path), CLASSES, [])

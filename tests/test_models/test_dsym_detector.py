@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tiny_branches import (
     DETECTORS,
     batch,
     build,
+    floats,
     mamba,
     rtmdet,
     scoped,
@@ -19,9 +21,12 @@ from tiny_branches import (
     yolov8,
 )
 from tiny_semi import semi_config, train
+from two_ranks import on_two_ranks
 
 from dsym.engine.preflight_hook import checkpoint_fit
 from dsym.errors import InputError
+
+CONSISTENT = dict(consistency=dict(type='ConsistencyLoss', box_thr=0.0))
 
 
 @pytest.mark.parametrize('detector', DETECTORS)
@@ -32,7 +37,8 @@ def test_detector__student_learns_and_teacher_does_not(detector):
     loss, _ = model.parse_losses(losses)
     loss.backward()
     assert math.isfinite(loss) and total(losses) > 0
-    assert {k.split('_')[0] for k in losses} == {'sup', 'unsup', 'pseudo'}
+    kinds = {key.split('_')[0] for key in losses}
+    assert kinds == {'sup', 'unsup', 'pseudo', 'lambda'}
     assert [len(r.stages['selected']) for r in model.pseudo_records] == [3, 3]
     assert all(p.grad is None for p in model.teacher.parameters())
     grads = [p.grad is not None for p in model.student.parameters()]
@@ -59,6 +65,41 @@ def test_scale__of_pseudo_losses_is_free_of_the_batch_ratio(detector):
             for x in (value, one[key])
         )
         assert value == pytest.approx(factor * once, rel=1e-3), key
+
+
+RANKS = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import dsym
+from tiny_branches import *
+
+CONSISTENT = {CONSISTENT}
+
+def main(rank):
+    found = {{}}
+    for detector in (mamba, yolov8, rtmdet):
+        options = CONSISTENT if detector is not rtmdet else {{}}
+        config = detector()
+        config.use_syncbn = False  # it has no CPU code
+        model = build(lambda: config, **options)
+        found[detector.__name__] = floats(model.loss(*batch()))
+    return found
+"""
+
+
+def test_scale__of_all_losses_is_that_of_the_ranks(tmp_path):
+    """Of sums over images they double on two ranks, whose mean is taken."""
+    ranks, _ = on_two_ranks(RANKS, tmp_path)
+    for detector in (mamba, yolov8, rtmdet):
+        options = CONSISTENT if detector is not rtmdet else {}
+        model = build(detector, **options)
+        alone = floats(model.loss(*batch()))
+        assert ('unsup_loss_consistency_box' in alone) == bool(options)
+        for key, value in alone.items():
+            doubles = model.sums_images and 'loss' in key
+            expected = pytest.approx((1 + doubles) * value, rel=1e-3)
+            for rank in ranks:
+                assert rank[detector.__name__][key] == expected, key
 
 
 def test_hidden_truth__changes_nothing():
@@ -110,18 +151,28 @@ def test_unsup_weight__rises_with_the_unsupervised_steps():
     model = build(mamba, ramp_steps=4, unsup_weight=2.0)
     model.unsup_steps += 2
     assert model.unsup_weight() == pytest.approx(2 * math.exp(-5 / 4))
-    model.unsup_steps += 2
+    told = model.loss(*batch())['lambda_unsup']
+    assert float(told) == pytest.approx(2 * math.exp(-5 / 4))
+    model.unsup_steps += 1
     assert model.unsup_weight() == 2
 
 
-@pytest.mark.parametrize('detector', [mamba, rtmdet])
+def confident():
+    model = mamba()
+    model.bbox_head.head_module.with_confidence = True
+    return model
+
+
+@pytest.mark.parametrize('detector', [confident, rtmdet])
 def test_box_weight__of_pseudo_labels_alone(detector):
     """Half of the terms, or none of them; classes stay as they are."""
     found = {}
     for weight in (1.0, 0.5, 0.0):
         with torch.no_grad():
             found[weight] = build(detector, box_weight=weight).loss(*batch())
-    terms = [x for x in found[1.0] if 'bbox' in x or 'dfl' in x]
+    names = 'bbox', 'dfl', 'conf'  # how well a box fits
+    terms = [x for x in found[1.0] if any(name in x for name in names)]
+    assert ('unsup_loss_conf' in terms) == (detector is confident)
     assert {x.split('_')[0] for x in terms} == {'sup', 'unsup'}
 
     def value(weight, key):
@@ -191,6 +242,33 @@ def test_consistency_and_mix__exclude_each_other():
 def test_weights__need_a_head_that_knows_them():
     with pytest.raises(InputError, match='knows no weights'):
         build(yolov8, selector=dict(type='TwoThresholds'))
+
+
+def test_weights__need_an_assigner_that_tells_the_boxes():
+    def stock():
+        model = mamba()
+        model.train_cfg.assigner.type = 'mmyolo.BatchTaskAlignedAssigner'
+        return model
+
+    with pytest.raises(InputError, match='SparseTaskAlignedAssigner'):
+        build(stock, selector=dict(type='TwoThresholds'))
+
+
+@pytest.mark.parametrize(
+    'selector',
+    [
+        dict(type='MixtureThreshold', num_classes=5),
+        dict(type='ClassThresholds', boxes_per_image=[0.5] * 5),
+    ],
+)
+def test_selector__for_other_classes(selector):
+    with pytest.raises(InputError, match=r'for 5 classes, .* for 6'):
+        build(mamba, selector=selector)
+
+
+def test_unknown_setting__is_named():
+    with pytest.raises(InputError, match=r'cls_pseudo_thr: .*ScoreThreshold'):
+        build(mamba, cls_pseudo_thr=0.9)
 
 
 def test_filter__is_no_part_of_the_weights():

@@ -4,6 +4,8 @@ import pytest
 import torch
 from tiny_branches import batch, build, mamba, second_alone, total, yolov8
 
+from dsym.errors import InputError
+
 
 def test_filter__judges_what_was_selected():
     model = build(mamba, doubtful=dict(max_iou=1.1))
@@ -19,7 +21,7 @@ def test_filter__judges_what_was_selected():
     assert sizes == 2 * [expected]
     model.attach_filter(lambda samples, labels: [x[:0] for x in labels])
     losses = model.loss(*batch())
-    assert not any('unsup' in key for key in losses)
+    assert not any(key.startswith('unsup') for key in losses)
     assert float(losses['pseudo_boxes']) == 0
 
 
@@ -66,6 +68,19 @@ def test_filter_before_selection__gives_the_selector_its_scores():
     assert [x.rows.tolist() for x in selected] == [[0, 2], [0, 2]]
     # the student hears of it
     assert [x.get('refused', False) for x in selected] == [False, True]
+
+
+def test_filter_before_selection__weights_that_the_head_would_lose():
+    model = build(yolov8)
+
+    def weigh(samples, predicted):
+        for boxes in predicted:
+            boxes.weights = torch.full_like(boxes.scores, 0.5)
+        return predicted
+
+    model.attach_filter(weigh, before_selection=True)
+    with pytest.raises(InputError, match='knows no weights'):
+        model.loss(*batch())
 
 
 def test_doubtful_boxes__are_not_taught_to_be_background():
@@ -133,9 +148,8 @@ def test_refused_images__teach_nothing(options):
     found = model.loss(*batch())
     alone = build(mamba, **options).loss(*second_alone())
     names = [key for key in alone if key.startswith('unsup')]
-    assert ('unsup_loss_consistency_cls' in names) == (
-        'consistency' in options
-    )
+    for key in ('unsup_loss_consistency_cls', 'disagreement'):
+        assert (key in alone) == ('consistency' in options)
     assert names == [key for key in found if key.startswith('unsup')]
     for name in names:  # half of the images have this loss
         half = float(alone[name]) / 2

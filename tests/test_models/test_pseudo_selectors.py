@@ -244,3 +244,20 @@ def test_class_thresholds__state_is_restored():
         selector(boxes_of([0, 0], [0.9, 0.55]))
     other.load_state_dict(selector.state_dict())
     assert other.threshold(0) == selector.threshold(0) == pytest.approx(0.9)
+
+
+def test_class_thresholds__refused_images_do_not_count():
+    """With every second image refused they are those of the others alone."""
+    alone, among = (ClassThresholds([1.0], window=8) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    for scores in torch.rand(12, 5, generator=generator):
+        shown = boxes_of([0] * 5, scores.tolist())
+        refused = shown[:0]
+        refused.set_metainfo(dict(refused=True))
+        expected = alone(shown)
+        chosen = among(shown)
+        assert len(among(refused)) == 0
+        assert chosen.scores.tolist() == expected.scores.tolist()
+        assert chosen.weights.tolist() == expected.weights.tolist()
+    assert among.threshold(0) == alone.threshold(0)
+    assert int(among.images) == 12

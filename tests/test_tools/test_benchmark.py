@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from turn_contenders import Sleeper, broken
+from turn_contenders import Litter, Sleeper, broken, not_installed, silent
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
+from benchmarks import alternation
 from benchmarks.alternation import WARM_STEPS, Turns, alternate, ratios
 from benchmarks.costs import count_costs
 from benchmarks.detectors import load_config
@@ -52,9 +53,26 @@ def test_turns__of_as_many_steps_as_each_needs(tmp_path):
     assert log.read_text() == 'sf' + 's' + 'ffff'
 
 
-def test_failure_is_named():
-    with pytest.raises(RuntimeError, match='bad: no such model'):
-        alternate({'bad': broken}, rounds=1, steps=1, say=lambda text: None)
+@pytest.mark.parametrize(
+    ('contender', 'message', 'patience'),
+    [
+        (broken, 'bad: no such model', 120.0),
+        (not_installed, 'bad: the code is not installed: pip it', 120.0),
+        (silent, 'bad: no word for 2 s', 2.0),
+    ],
+)
+def test_failure_is_named(monkeypatch, contender, message, patience):
+    monkeypatch.setattr(alternation, 'PATIENCE', patience)
+    with pytest.raises(alternation.ContenderError, match=message):
+        alternate({'bad': contender}, rounds=1, steps=1, say=lambda text: None)
+
+
+def test_temporary_files_are_removed(tmp_path):
+    log = tmp_path / 'log'
+    alternate({'x': Litter(str(log))}, 1, 1, say=lambda text: None)
+    folder = Path(log.read_text())
+    assert folder.parent.name.startswith('dsym-benchmark-')
+    assert not folder.parent.exists()
 
 
 def test_ratios__median_and_quartiles_of_the_rounds():

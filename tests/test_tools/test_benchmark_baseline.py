@@ -17,7 +17,7 @@ from benchmarks.baseline import (
 )
 
 
-def report(features=(), threads=2, **comparisons):
+def report(features=(), threads=2, cores=2, **comparisons):
     results = {
         name: {
             'ours': dict(ours_speed_up=1.0),
@@ -26,7 +26,7 @@ def report(features=(), threads=2, **comparisons):
         }
         for name, peers in comparisons.items()
     }
-    machine = dict(features=[*features])
+    machine = dict(features=[*features], cores=cores)
     return dict(machine=machine, threads=threads, results=results)
 
 
@@ -67,3 +67,4 @@ def test_read_baseline__of_the_same_kind_of_machine(tmp_path):
     assert speed_ratios(found) == {'x, peer': 3.0}
     assert of_the_same_kind(reports, report(['amx_bf16'])) is None
     assert of_the_same_kind(reports, report(['avx512f'], threads=4)) is None
+    assert of_the_same_kind(reports, report(['avx512f'], cores=4)) is None

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from turn_contenders import not_installed
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
 import benchmark
 from benchmarks import comparison, drawing, growth, short, suites
-from benchmarks.alternation import Turns, ratios
+from benchmarks.alternation import Turns, alternate, ratios
 from benchmarks.drawing import Draw, passes
 from benchmarks.suites import OURS, SEMI, SUITES, YOLOV8
 
@@ -230,10 +231,8 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def baseline(ratio, features=None, threads=None):
-    machine = describe_machine()
-    if features is not None:
-        machine['features'] = features
+def baseline(ratio, threads=None, **machine):
+    machine = {**describe_machine(), **machine}
     rows = {
         'ours': dict(ours_speed_up=1.0),
         'peer': dict(ours_speed_up=ratio),
@@ -262,7 +261,7 @@ def test_main__fallen_by_more_than_a_quarter(run, capsys):
 
 
 @pytest.mark.parametrize(
-    'other', [dict(features=['other']), dict(threads=999)]
+    'other', [dict(features=['other']), dict(cores=999), dict(threads=999)]
 )
 def test_main__another_kind_of_machine(run, capsys, other):
     assert run(baseline(9.0, **other)) == 0
@@ -273,13 +272,53 @@ def test_main__another_kind_of_machine(run, capsys, other):
 @pytest.mark.parametrize(
     'content',
     ['', '{', '{"machine": {}}', '[{}]', '[1]', '"text"', 'null']
-    + ['[{"machine": {"features": []}, "threads": 2, "results": []}]'],
+    + ['[{"machine": {"features": []}, "threads": 2, "results": {}}]']
+    + [
+        '[{"machine": {"features": [], "cores": 2}, "threads": 2, '
+        '"results": []}]'
+    ],
 )
 def test_main__malformed_baseline(run, capsys, tmp_path, content):
     assert run(content) == 2
     assert not (tmp_path / 'out.json').exists()  # nothing was measured
     (line,) = capsys.readouterr().err.splitlines()
     assert 'is no baseline: give a list of reports' in line
+
+
+@pytest.mark.parametrize('tolerance', ['25', '1', '-0.1', 'nan'])
+def test_tolerance__of_more_than_all_is_refused(
+    monkeypatch, capsys, tolerance
+):
+    arguments = ['benchmark.py', 'all', f'--tolerance={tolerance}']
+    monkeypatch.setattr(sys, 'argv', arguments)
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'give a share from 0 to below 1' in line
+
+
+def test_main__a_missing_peer_is_one_line_and_no_lost_ratio(
+    monkeypatch, tmp_path, capsys
+):
+    def stub(args):
+        yield 'first', {}
+        alternate({'official': not_installed}, 1, 1, say=lambda text: None)
+
+    out = tmp_path / 'out.json'
+    monkeypatch.setattr(benchmark, 'BENCHMARKS', dict(stub=stub))
+    monkeypatch.setattr(sys, 'argv', ['benchmark.py', 'stub', f'--out={out}'])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        'benchmark.py: error: official: the code is not installed: pip it'
+    )
+    report = json.loads(out.read_text())
+    assert report['results'] == {'first': {}} and [*report['seconds']] == [
+        'first'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,15 @@ And calibration and the benchmark's step, on a few images of SteelSynth.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import audit_clip
-import audit_clip_images
 import detections_to_coco
 import numpy as np
 import pytest
 import torch
-from dataset_files import write_image, write_xml
-from mmengine.config import Config
 from mmengine.registry import DATASETS
 from tiny_clip import tiny_clip
 from tiny_run import call_script
@@ -24,7 +22,7 @@ from dsym.clip import load_scorer, save_clip
 from dsym.clip.calibration import calibrate, labelled_samples
 from dsym.datasets import SteelSynthDataset
 from dsym.engine.mean_teacher_loop import boxes_per_image
-from dsym.errors import InputError
+from dsym.errors import MissingFileError
 from dsym.models.detectors import DSYMDetector
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
@@ -96,6 +94,14 @@ def test_judge__precision_at_the_recall_of_confidence(prefix):
     assert first['auroc'] == 1 and second['auroc'] == 0
     worst = audit_clip.judge(boxes, -boxes.confidence)
     assert worst['classes'][CLASSES[0]]['precision'] == pytest.approx(1 / 5)
+    boxes.right[:] = False
+    nothing = audit_clip.judge(boxes, boxes.confidence)
+    assert math.isnan(nothing['precision']) and nothing['recall'] == 0
+
+
+def test_boxes__that_were_not_saved_are_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r'x\.gt\.json does not exist'):
+        audit_clip.Boxes(str(tmp_path / 'x'))
 
 
 def test_clip_scores__background_is_where_no_sure_box_is(prefix):
@@ -204,71 +210,6 @@ def test_calibrate_clip__bad_input_is_one_line(
     assert done.returncode == 2 and 'Traceback' not in done.stderr
     last = done.stderr.splitlines()[-1]  # after progress
     assert last.startswith('calibrate_clip.py: error: ') and message in last
-
-
-@pytest.fixture
-def neu_det(tmp_path):
-    """Eight images as NEU-DET has them; all but two are labelled."""
-    root = tmp_path / 'NEU-DET'
-    names = [f'{CLASSES[i % 6]}_{i}' for i in range(8)]
-    for i, name in enumerate(names):
-        write_image(root / f'IMAGES/{name}.jpg', 96, 96, seed=i)
-        box = 4, 4, 24 + 4 * i, 30
-        path = root / f'ANNOTATIONS/{name}.xml'
-        write_xml(path, [(name.rpartition('_')[0], box)], (96, 96))
-    for split, part in (('labelled', names[2:]), ('other', names)):
-        (tmp_path / f'{split}.txt').write_text('\n'.join(part))
-    return dict(
-        type='NEUDETDataset',
-        data_root=str(root),
-        split=str(tmp_path / 'labelled.txt'),
-    )
-
-
-def test_audit_clip_images__thresholds_of_real_images(
-    neu_det, tmp_path, monkeypatch
-):
-    save_clip(tiny_clip(), tmp_path / 'clip')
-    augment = dict(
-        type='DiffusionAugment', dataset=neu_det, painter=dict(type='No')
-    )
-    config = tmp_path / 'config.py'
-    config.write_text(f'train_dataloader = dict(dataset={augment!r})\n')
-    out = tmp_path / 'audit.json'
-    options = dict(
-        clip=tmp_path / 'clip',
-        split=tmp_path / 'other.txt',
-        mode='cosine',
-        images=tmp_path / 'polluted',
-        out=out,
-    )
-    options['cache-dir'] = tmp_path / 'cache'
-    arguments = [str(y) for k, x in options.items() for y in (f'--{k}', x)]
-    monkeypatch.setattr(sys, 'argv', ['x', str(config), *arguments])
-    audit_clip_images.main()
-    content = json.loads(out.read_text())
-    # a quarter of the eight of each other kind
-    assert content['images'].pop('defect images') == 8
-    assert [*content['images'].values()] == [2, 2, 2, 2]
-    scorer = load_scorer(
-        str(options['clip']),
-        CLASSES,
-        'cosine',
-        cache_dir=str(options['cache-dir']),
-    )
-    expected = calibrate(
-        scorer, labelled_samples(DATASETS.build(neu_det)), 0.8
-    )
-    for key in ('image_tau', 'typical_tau'):
-        assert content[key] == pytest.approx(getattr(expected, key), abs=1e-5)
-
-
-def test_audit_clip_images__data_set_without_splits(tmp_path):
-    config = Config(
-        dict(train_dataloader=dict(dataset=dict(type='SteelSynthDataset')))
-    )
-    with pytest.raises(InputError, match=r'split dev: .* has no split: give'):
-        audit_clip_images.other_split(config, 'dev')
 
 
 class EnoughError(Exception):

@@ -60,10 +60,20 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     expected = f'[demo] last {score:.3f} -> last {score:.3f} mAP@0.5'
     assert lines[-1] == expected
 
+    # as if it had been killed while it drew
+    figures[-1].unlink()
+    (results.parent / '.figures-done').unlink()
     again, of_tools = call()
-    # the study alone, which has nothing left to do; it needs its place
-    (command,) = [x for x in again if x.startswith('[demo] $')]
-    assert f'DSYM_DEMO={results.parent / "tiny"} ' in command
+    # the study has nothing left to do and the page is whole
+    commands = [x for x in again if x.startswith('[demo] $')]
+    assert [Path(x.split()[4]).name for x in commands] == [
+        'study.py',
+        'plot_run.py',
+    ]
+    # they need its place
+    place = f'DSYM_DEMO={results.parent / "tiny"} '
+    assert all(place in x for x in commands)
+    assert figures[-1].is_file()
     assert of_tools.count('done before') == 2
     assert again[-1] == expected
 

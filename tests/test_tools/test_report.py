@@ -1,6 +1,7 @@
 """report.py: what a user calls, and the page in a browser."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -153,7 +154,9 @@ def pages(tmp_path_factory):
 @pytest.fixture(scope='module')
 def chromium(pages):
     if CHROMIUM is None:
-        pytest.skip('needs Chromium')
+        # as a peer: CI is to have it, or nothing would look at the page
+        stop = pytest.fail if os.environ.get('CI') else pytest.skip
+        stop('needs Chromium: install the package chromium')
     with browser(pages / 'profile') as found:
         yield found
 
@@ -172,6 +175,19 @@ def test_report__in_a_window_of_320_px(chromium, pages, name):
     assert chromium.ask(
         '[...document.images].every(x => x.complete && x.naturalWidth)'
     )
+
+
+@pytest.mark.parametrize('width', [1280, 320])
+@pytest.mark.parametrize('name', ['run', 'study'])
+def test_report__is_drawn(chromium, pages, name, width):
+    """As wide as the window, and nowhere blank for half of its height."""
+    chromium.open(pages / f'{name}.html', width, 800)
+    png = np.frombuffer(chromium.screenshot(), np.uint8)
+    image = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE)
+    assert image.shape[1] == width and len(image) > 800
+    written = np.flatnonzero(image.std(1) > 1)  # rows of more than one grey
+    gaps = np.diff([0, *written, len(image)])
+    assert len(written) > 0.2 * len(image) and gaps.max() < 400
 
 
 @pytest.mark.parametrize('name', ['run', 'study'])

@@ -16,16 +16,22 @@ from pathlib import Path
 import pytest
 import yaml
 from mmengine.config import Config
+from report_files import audit
 from tiny_run import call_script, write_config
 
 from dsym.errors import InputError
+from dsym.visualization.report.inputs import read_results
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 import study  # noqa: E402
 from studies.plan import load_study  # noqa: E402
-from studies.record import epoch_losses, split_of  # noqa: E402
+from studies.record import (  # noqa: E402
+    epoch_losses,
+    split_of,
+    write_record,
+)
 
 STUDY = ROOT / 'tools' / 'study.py'
 
@@ -91,12 +97,20 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
     assert record['name'] == 'tiny' and record['trainer'] == 'dsym'
     assert 0 <= record['metrics']['held_out']['mAP_50'] <= 1
     assert record['machine']['cores'] == os.cpu_count()
+    assert record['tests'] == {'held_out': {'test_dataloader.dataset.seed': 1}}
 
     begin = time.monotonic()
     again = call('run', path)
     assert 'done before' in again.stdout
     assert time.monotonic() - begin < 60
     assert (work / 'train.log').read_text() == log
+
+    # the same name for another evaluation
+    tests = dict(held_out={'test_dataloader.dataset.seed': 2})
+    changed = call('run', write_study(tmp_path, tests=tests))
+    assert changed.returncode == 2
+    assert 'the test held_out was made with' in changed.stderr
+    assert len(changed.stderr.strip().splitlines()) == 1
 
     path = write_study(tmp_path, options={'train_cfg.max_epochs': 4})
     changed = call('run', path)
@@ -187,6 +201,48 @@ def test_table__mean_and_sample_deviation(tmp_path, call):
     assert [line for line in lines if line.startswith('| scratches')] == [
         '| scratches' + ' | 72.0 ± 2.0' * 5 + ' |'
     ]
+
+
+def test_table__files_that_are_no_records_are_left_out(tmp_path, call):
+    keys = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
+    contents = dict(
+        t_seed0=dict(
+            name='t',
+            seed=0,
+            minutes=30,
+            metrics=dict(test=dict.fromkeys(keys, 0.5)),
+        ),
+        t_seed0_audit=[dict(epoch=1)],
+        packaged=dict(metrics=dict(test=dict(mAP_50=0.5))),
+    )
+    paths = [tmp_path / f'{name}.json' for name in contents]
+    for path, content in zip(paths, contents.values()):
+        path.write_text(json.dumps(content))
+    done = call('table', *paths)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[2:] == [
+        '| t | test | 0 | 30 | 50.0 | 50.0 | 50.0 | 50.0 | 50.0 |'
+    ]
+    assert done.stderr.splitlines() == [
+        f'{path}: no record, left out' for path in paths[1:]
+    ]
+    none = call('table', *paths[1:])
+    assert none.returncode == 2
+    assert 'none of these files is a record' in none.stderr
+
+
+def test_record__of_pseudo_labels_has_an_audit_beside_it(tmp_path):
+    """Which the report reads; of a run that was evaluated by nobody."""
+    content = audit(['a'])
+    run = load_study(write_study(tmp_path, tests={}), tmp_path, tmp_path)[0]
+    run.work_dir.mkdir(parents=True)
+    (run.work_dir / 'pseudo_labels.json').write_text(json.dumps(content))
+    (run.work_dir / 'official.json').write_text(
+        json.dumps(dict(epochs=1, steps=2, minutes=3.0))
+    )
+    write_record(run._replace(trainer='official'), {})
+    assert run.record.is_file()
+    assert read_results(run.results).audits == {'tiny_seed3': content}
 
 
 def test_hash_is_the_same_on_another_machine(tmp_path, monkeypatch):

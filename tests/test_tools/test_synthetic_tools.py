@@ -11,6 +11,8 @@ import pytest
 import torch
 from tiny_diffusion import CLASSES, coco_steel
 
+from dsym.errors import InputError
+
 TOOLS = Path(audit_synthetic.__file__).resolve().parents[1]
 GATE = dict(min_change=0.0, max_correlation=1.1)
 
@@ -20,15 +22,17 @@ def config(tmp_path):
     """A config whose labelled set is painted into by copy and paste."""
 
     def write(**options):
-        augment = dict(
-            type='DiffusionAugment',
-            dataset=dict(coco_steel(tmp_path / 'steel'), pipeline=[]),
-            painter=dict(type='CopyPastePainter', min_side=32),
-            ratio=2.0,
-            cache_dir=str(tmp_path / 'cache'),
-            num_workers=0,
+        augment = {
+            **dict(
+                type='DiffusionAugment',
+                dataset=dict(coco_steel(tmp_path / 'steel'), pipeline=[]),
+                painter=dict(type='CopyPastePainter', min_side=32),
+                ratio=2.0,
+                cache_dir=str(tmp_path / 'cache'),
+                num_workers=0,
+            ),
             **options,
-        )
+        }
         path = tmp_path / 'config.py'
         path.write_text(
             "custom_imports = dict(imports=['dsym'])\n"
@@ -63,6 +67,8 @@ def test_generate__report_counts_what_is_on_disk(
     assert len(coco['images']) == 12
     content = json.loads((tmp_path / 'report/synthetic.json').read_text())
     assert content['images'] == 12
+    (call,) = content['seconds']
+    assert call['images'] == 32 and call['seconds'] > 0  # a chunk
     kept = {name: row['kept'] for name, row in content['defects'].items()}
     painted = [x['category_id'] for x in coco['annotations']]
     assert kept == {
@@ -117,6 +123,21 @@ def test_audit__crops_are_squares_around_defects(tmp_path):
     torch.testing.assert_close(
         images.mean((1, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(), 'the data set of DiffusionAugment has no split'),
+        (dict(ratio=0), 'ratio=0 asks for no synthetic image'),
+    ],
+)
+def test_audit__mistakes_are_one_line(config, monkeypatch, options, message):
+    argv = ['audit_synthetic.py', config(**options)]
+    monkeypatch.setattr(sys, 'argv', argv)
+    with pytest.raises(InputError, match=message) as error:
+        audit_synthetic.main()
+    assert '\n' not in str(error.value)
 
 
 def test_audit__painted_defects_alone(tmp_path):

@@ -156,6 +156,19 @@ def test_study_report__tables_and_words(study):
     assert '--run WORK_DIR' in text
 
 
+def test_study_report__of_a_run_that_counts_steps(study):
+    """No epochs: neither 'None' nor its lines of a log among the others'."""
+    steps = dict(study.records[2], epochs=None, losses=[1.0] * 99)
+    study.records[2] = steps
+    text = study_report(study, None, Pictures())
+    rows = {(x[0], x[1]): x[4] for x in Page(text).cells if len(x) == 8}
+    assert (rows['x', '0'], rows['y', '0']) == ('2', '')
+    assert 'x seed 1: 3 to 2' in text and 'y seed 0: 1 to 1' not in text
+    assert 'counts steps and no epochs: y.' in text
+    study.records = [steps]
+    assert 'hold no losses of epochs' in study_report(study, None, Pictures())
+
+
 def test_study_report__with_a_run(study, run):
     page = Page(study_report(study, run, Pictures()))
     assert 'One run: run' in page.headings

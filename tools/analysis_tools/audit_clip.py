@@ -18,9 +18,10 @@ are defects.
 
 import argparse
 import json
+import sys
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 import torch
@@ -28,7 +29,9 @@ import torch
 from dsym.clip import Prompts, RegionSettings, load_clip
 from dsym.clip.pseudo_label_filter import CONFIDENT
 from dsym.clip.scorer import MODES, CLIPScorer
+from dsym.errors import InputError, MissingFileError
 from dsym.evaluation.detection_curves import box_iou, match_detections
+from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.evaluation.region_grade_metric import auroc
 from dsym.provenance import describe_machine, git_commit
 
@@ -59,11 +62,13 @@ class Boxes:
 
     Args:
         prefix (str): Of the two files.
+
+    Raises:
+        MissingFileError: Without them.
     """
 
     def __init__(self, prefix: str) -> None:
-        truth = json.loads(Path(f'{prefix}.gt.json').read_text())
-        found = json.loads(Path(f'{prefix}.bbox.json').read_text())
+        truth, found = (read(f'{prefix}.{x}.json') for x in ('gt', 'bbox'))
         self.classes = [x['name'] for x in truth['categories']]
         self.paths = [x['file_name'] for x in truth['images']]
         self.shapes = [(x['height'], x['width']) for x in truth['images']]
@@ -99,6 +104,15 @@ class Boxes:
         )
 
 
+def read(path: str) -> Any:
+    """Read what tools/test.py saved."""
+    if not Path(path).is_file():
+        raise MissingFileError(
+            f'{path} does not exist: save predictions as --help says'
+        )
+    return json.loads(Path(path).read_text())
+
+
 def cause(ious: np.ndarray, own: np.ndarray) -> str:
     """Why a box is wrong, if it is.
 
@@ -119,6 +133,16 @@ def cause(ious: np.ndarray, own: np.ndarray) -> str:
     return 'IoU of 0.1 to 0.3' if same >= 0.1 else 'background'
 
 
+def most_confident(boxes: Boxes) -> np.ndarray:
+    """Which boxes ``(N,)`` are, as many of each class as there are defects."""
+    chosen = np.zeros(len(boxes.right), bool)
+    for label, number in enumerate(boxes.truth):
+        mine = np.nonzero(boxes.label == label)[0]
+        order = np.argsort(-boxes.confidence[mine], kind='stable')
+        chosen[mine[order[:number]]] = True
+    return chosen
+
+
 def wrong_ones(boxes: Boxes) -> Dict[str, int]:
     """Causes of the wrong ones among the most confident boxes.
 
@@ -129,13 +153,8 @@ def wrong_ones(boxes: Boxes) -> Dict[str, int]:
         dict[str, int]: Counts, of as many boxes of each class as there are
         defects.
     """
-    counts: Counter = Counter()
-    for label, number in enumerate(boxes.truth):
-        mine = np.nonzero(boxes.label == label)[0]
-        order = np.argsort(-boxes.confidence[mine], kind='stable')
-        kept = mine[order[:number]]
-        counts.update(boxes.cause[kept[~boxes.right[kept]]].tolist())
-    return dict(counts.most_common())
+    wrong = most_confident(boxes) & ~boxes.right
+    return dict(Counter(boxes.cause[wrong].tolist()).most_common())
 
 
 def split_by_image(rows: List[dict], places: Dict[int, int]) -> List[list]:
@@ -166,7 +185,8 @@ def judge(boxes: Boxes, ranking: np.ndarray) -> dict:
         ranking (np.ndarray): ``(N,)``, higher is better.
 
     Returns:
-        dict: ``auroc``, ``precision``, ``recall``, ``classes``.
+        dict: ``auroc``, ``precision``, ``recall``, ``classes``; the mean is
+        over classes that have right and wrong boxes.
     """
     rows = {}
     right_kept = number_kept = 0
@@ -186,9 +206,9 @@ def judge(boxes: Boxes, ranking: np.ndarray) -> dict:
         right_kept += int(goal)
         number_kept += number
     return dict(
-        auroc=float(np.mean([x['auroc'] for x in rows.values()])),
+        auroc=float(np.nanmean([x['auroc'] for x in rows.values()])),
         auroc_pooled=auroc(ranking, boxes.right),
-        precision=right_kept / number_kept,
+        precision=right_kept / number_kept if number_kept else np.nan,
         recall=right_kept / int(boxes.truth.sum()),
         classes=rows,
     )
@@ -255,16 +275,22 @@ def main() -> None:
             right=int(boxes.right.sum()),
             truth=int(boxes.truth.sum()),
             wrong_of_most_confident=wrong_ones(boxes),
+            predictions=Path(args.predictions).name,
             clip=Path(args.clip).name,
+            fingerprint=clip.fingerprint(),
             regions=settings,
             commit=git_commit(),
             machine=describe_machine(),
             rankings=results,
         )
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(content, indent=2) + '\n')
+        text = json.dumps(nan_to_none(content), indent=2)
+        args.out.write_text(text + '\n')
         print(f'wrote {args.out}')
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f'error: {error}')

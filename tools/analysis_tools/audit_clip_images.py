@@ -27,7 +27,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
 
 from dsym.clip import PseudoLabelFilter, load_scorer
-from dsym.clip.calibration import calibrate, labelled_samples
+from dsym.clip.calibration import (
+    calibrate,
+    labelled_samples,
+    typical_embeddings,
+)
 from dsym.clip.scorer import MODES
 from dsym.datasets.real_images import labelled_images, real_part
 from dsym.datasets.steel_textures import SURFACES, smooth_noise, steel_surface
@@ -183,17 +187,13 @@ def main() -> None:
         args.clip, classes, args.mode, cache_dir=args.cache_dir
     )
     found = calibrate(scorer, labelled, precision=0.8)
-    paths, shapes, _ = zip(*labelled)
-    whole = [
-        scorer.image_embeddings(paths[i : i + 32], shapes[i : i + 32])[:, 0]
-        for i in range(0, len(paths), 32)
-    ]
+    whole = typical_embeddings(scorer, labelled)
     pictures = polluted(defects, args.images)
     pictures['defect images'] = [path for path, *_ in defects]
     judges = {
         'score': (found.image_tau, None),
-        'likeness': (0.0, torch.cat(whole)),
-        'both': (found.image_tau, torch.cat(whole)),
+        'likeness': (0.0, whole),
+        'both': (found.image_tau, whole),
     }
     results: Dict[str, Dict[str, float]] = {}
     for name, (tau, typical) in judges.items():
@@ -216,11 +216,14 @@ def main() -> None:
         )
     if args.out:
         content = dict(
+            config=Path(args.config).name,
+            mode=args.mode,
             split=args.split,
             images={k: len(x) for k, x in pictures.items()},
             image_tau=found.image_tau,
             typical_tau=found.typical_tau,
             clip=Path(args.clip).name,
+            fingerprint=scorer.clip.fingerprint(),
             commit=git_commit(),
             machine=describe_machine(),
             kept=results,

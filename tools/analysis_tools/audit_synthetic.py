@@ -12,6 +12,7 @@ squares of 1.2 times a box's longer side, at 64 x 64 px, of equal brightness.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
@@ -29,6 +30,7 @@ from dsym.diffusion.windows import (
     place_window,
     real_instances,
 )
+from dsym.errors import InputError
 from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.provenance import describe_machine, git_commit
 
@@ -140,23 +142,37 @@ def main() -> None:
     init_default_scope(config.get('default_scope', 'mmdet'))
     options = find_augment(config)
     augmented = DATASETS.build(options)
+    if augmented.ann_file is None:
+        raise InputError(
+            f'{args.config}: ratio=0 asks for no synthetic image: give more'
+        )
+    if 'split' not in options.dataset:
+        raise InputError(
+            f'{args.config}: the data set of DiffusionAugment has no split, '
+            f'so there is none called {args.split}: give one of '
+            'NEUDETDataset, or of a class with splits'
+        )
     real = augmented.datasets[0]
-    unseen = dict(options.dataset, split=args.split)
-    data: Dict[str, Crops] = {
-        'real': crops(defects(real)),
-        'synthetic': crops(painted(augmented.ann_file)),
-        args.split: crops(defects(DATASETS.build(unseen))),
+    unseen = DATASETS.build(dict(options.dataset, split=args.split))
+    found = {
+        'real': defects(real),
+        'synthetic': painted(augmented.ann_file),
+        args.split: defects(unseen),
     }
+    for name, boxes in found.items():
+        if not boxes:
+            raise InputError(f'{args.config}: {name} shows no defect')
+    data: Dict[str, Crops] = {k: crops(x) for k, x in found.items()}
     names = real.metainfo['classes']
     results = {}
     for source in ('real', 'synthetic'):
         others = [x for x in data if x != source]
-        found: Dict[str, list] = {x: [] for x in others}
+        rows_of: Dict[str, list] = {x: [] for x in others}
         for seed in range(args.seeds):
             model = train(data[source], len(names), seed)
             for name in others:
-                found[name].append(recalls(model, data[name], len(names)))
-        for name, rows in found.items():
+                rows_of[name].append(recalls(model, data[name], len(names)))
+        for name, rows in rows_of.items():
             rows = torch.stack(rows)
             key = f'{source} -> {name}'
             each = rows.nanmean(1)  # over the classes that are there
@@ -183,4 +199,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (InputError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

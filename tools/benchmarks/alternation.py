@@ -7,8 +7,11 @@ running.
 """
 
 import multiprocessing
+import os
 import resource
+import shutil
 import statistics
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from typing import Callable, Dict, List, NamedTuple, Union
@@ -23,6 +26,8 @@ Count = Union[int, Dict[str, int]]
 WARM_STEPS = 2
 # For the loader's workers to fill their queues and fall silent.
 SETTLE_SECONDS = 1.0
+# Without a word from a contender it is taken for hung; a turn takes minutes.
+PATIENCE = 1800.0
 
 
 class Gate:
@@ -65,6 +70,10 @@ class Gate:
         self.times, self.left = [], steps
 
 
+class ContenderError(RuntimeError):
+    """One line that says which contender failed and why."""
+
+
 class Turns(NamedTuple):
     """What was measured of one contender.
 
@@ -78,13 +87,17 @@ class Turns(NamedTuple):
     peak_mib: float
 
 
-def _work(contender: Callable, pipe: Connection) -> None:
+def _work(contender: Callable, pipe: Connection, folder: str) -> None:
+    # what it makes there is not its own to remove: it is ended from outside
+    os.environ['TMPDIR'] = tempfile.tempdir = folder
     try:
         contender(Gate(pipe))
-    except SystemExit:
-        pass
+    except SystemExit as end:
+        if end.code:
+            # a tool's own line begins with its name
+            pipe.send(str(end.code).split(': error: ')[-1])
     except Exception as error:
-        pipe.send(error)
+        pipe.send(str(error) or repr(error))
         raise
 
 
@@ -115,24 +128,30 @@ def alternate(
         dict[str, Turns]: By name.
 
     Raises:
-        RuntimeError: If a contender fails.
+        ContenderError: If a contender fails.
     """
     context = multiprocessing.get_context('spawn')
     pipes, processes = {}, []
+    folder = tempfile.mkdtemp(prefix='dsym-benchmark-')
+    wait = 1.0  # s for those that failed, to print their traceback
 
     def answer(name: str):
+        got = f'no word for {PATIENCE:.0f} s'
         try:
-            got = pipes[name].recv()
+            if pipes[name].poll(PATIENCE):
+                got = pipes[name].recv()
         except EOFError:
             got = 'its process ended'
         if not isinstance(got, tuple):
-            raise RuntimeError(f'{name}: {got}')
+            raise ContenderError(f'{name}: {" ".join(got.split())}')
         return got
 
     try:
         for name, contender in contenders.items():
             pipes[name], end = context.Pipe()
-            process = context.Process(target=_work, args=(contender, end))
+            process = context.Process(
+                target=_work, args=(contender, end, folder)
+            )
             process.start()
             end.close()
             processes.append(process)
@@ -153,10 +172,13 @@ def alternate(
             say(f'round {number + 1}/{rounds}, {left:.1f} min left')
         for pipe in pipes.values():
             pipe.send(None)
+        wait = 10.0
     finally:
         for process in processes:
-            process.join(timeout=10)
+            process.join(timeout=wait)
             process.kill()
+            process.join()
+        shutil.rmtree(folder, ignore_errors=True)
     return {name: Turns(seconds[name], peaks[name]) for name in contenders}
 
 

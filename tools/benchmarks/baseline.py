@@ -108,23 +108,24 @@ def read_baseline(path: Path) -> List[dict]:
     return reports
 
 
-def kind_of(report: dict) -> Tuple[List[str], int]:
-    """What ratios depend on: the processor's units and the threads.
+def kind_of(report: dict) -> Tuple[List[str], int, int]:
+    """What ratios depend on: the processor's units, cores and the threads.
 
     Args:
         report (dict): JSON of tools/benchmark.py.
 
     Returns:
-        tuple: ``machine.features`` and ``threads``.
+        tuple: ``machine.features``, ``machine.cores`` and ``threads``.
     """
-    return report['machine']['features'], report['threads']
+    machine = report['machine']
+    return machine['features'], machine['cores'], report['threads']
 
 
 def of_the_same_kind(reports: List[dict], report: dict) -> Optional[dict]:
     """The baseline's report from a machine of the same kind.
 
     bfloat16 units speed up ours and not a peer in float32, and two processes
-    gain on two threads what they do not on eight: ratios of another kind of
+    gain on four cores what they do not on two: ratios of another kind of
     machine say nothing.
 
     Args:

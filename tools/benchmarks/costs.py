@@ -5,11 +5,12 @@ from typing import Dict
 
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
 
 from .comparison import CONFIGS, Results, compare
-from .detectors import InferToolbox, load_config, used_detector
+from .detectors import InferToolbox, used_detector
 
 # By their names in docs/paper_tables.yaml; the first is what others' times are
 # divided by.
@@ -47,7 +48,7 @@ def count_costs(config: str, size: int = 224) -> Dict[str, float]:
         convolutions and matrix products. Selective scans and mmcv's own
         operators are not counted.
     """
-    content = load_config(config, {})
+    content = Config.fromfile(config)
     init_default_scope(content.default_scope)
     model = MODELS.build(used_detector(content)).eval()
     shape = (size, size)

@@ -142,7 +142,9 @@ def table_5(content: Dict[str, Any], split: str) -> List[str]:
         lines += [
             'Costs of inference, one image of 224 px, with weights as they '
             'are before training: two-stage detectors keep every proposal '
-            f'then. [{path.name}](benchmarks/{path.name}), by '
+            'then. GFLOPs leave out selective scans (MambaHead) and '
+            "mmcv's own operators (TOOD's deformable convolutions). "
+            f'[{path.name}](benchmarks/{path.name}), by '
             '`tools/benchmark.py methods`.',
             '',
         ]

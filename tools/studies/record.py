@@ -12,6 +12,11 @@ from dsym.visualization import (
     read_scalars,
     training_minutes,
 )
+from dsym.visualization.report.inputs import (
+    AUDIT,
+    PSEUDO_LABELS,
+    read_audit,
+)
 
 from .plan import Run
 from .resume import last_checkpoint, write_json
@@ -107,7 +112,10 @@ def evaluation_figures(test_dir: Path) -> Dict[str, float]:
 
 
 def write_record(run: Run, started: Dict[str, Any]) -> None:
-    """Write a run's JSON, whole or not at all.
+    """Write a run's JSON, whole or not at all, and before it its audit.
+
+    That of its pseudo-labels, if it has one, becomes ``<run>_audit.json``
+    beside the record: the report reads both.
 
     Args:
         run (Run): A run whose training and evaluations are finished.
@@ -126,10 +134,15 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
         **training_figures(run),
         machine=describe_machine(),
         note=run.note,
+        # what an evaluation was is not in the hash of its training
+        tests=run.tests,
         metrics={
             name: evaluation_figures(run.work_dir / f'test_{name}')
             for name in run.tests
         },
     )
     run.record.parent.mkdir(parents=True, exist_ok=True)
+    audit = run.work_dir / PSEUDO_LABELS
+    if audit.is_file():
+        write_json(run.results / f'{run.id}{AUDIT}', read_audit(audit))
     write_json(run.record, result)

@@ -1,7 +1,9 @@
 """Tables of recorded runs, with mean and standard deviation over seeds."""
 
 import statistics
-from typing import List, Sequence
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
 
 from dsym.evaluation.study_records import (
     Records,
@@ -9,9 +11,40 @@ from dsym.evaluation.study_records import (
     record_classes,
     spread_over_seeds,
 )
+from dsym.visualization import load_json
+from dsym.visualization.report.inputs import is_record
+
+from .plan import StudyError
 
 COLUMNS = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
 CLASS_COLUMNS = ('AP50', 'AP', 'precision', 'recall', 'f1')
+
+
+def load_records(paths: Sequence[Path]) -> List[Dict[str, Any]]:
+    """Read the records among JSON files; others are named and left out.
+
+    Args:
+        paths (Sequence[Path]): The files.
+
+    Returns:
+        list[dict]: The records.
+
+    Raises:
+        StudyError: If there is none.
+    """
+    records = []
+    for path in paths:
+        content = load_json(path)
+        if is_record(content):
+            records.append(content)
+        else:
+            print(f'{path}: no record, left out', file=sys.stderr)
+    if not records:
+        raise StudyError(
+            'none of these files is a record: name those that '
+            'tools/study.py run has left'
+        )
+    return records
 
 
 def row(cells: Sequence[object]) -> str:

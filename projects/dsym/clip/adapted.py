@@ -16,11 +16,12 @@ def prompts_for(
     mode: str,
     name: str,
 ) -> Prompts:
-    """Prompts that were given, or an adapted model's, or the paper's.
+    """An adapted model's prompts, or the paper's, with what was given.
 
     Args:
         classes (Sequence[str]): Of the data set.
-        given (dict, optional): Of :class:`Prompts`.
+        given (dict, optional): Of :class:`Prompts`; each comes before the
+            model's own.
         saved (dict): Settings of an adapted model; empty of others.
         mode (str): As in :class:`CLIPScorer`; softmax gets a text of no
             defect if there is none.
@@ -32,7 +33,7 @@ def prompts_for(
     Raises:
         InputError: If the model was adapted to other classes.
     """
-    chosen = dict(given or saved.get('prompts') or {})
+    chosen = {**(saved.get('prompts') or {}), **(given or {})}
     trained_for = chosen.pop('classes', None)
     if trained_for is not None and list(trained_for) != list(classes):
         raise InputError(
@@ -43,6 +44,21 @@ def prompts_for(
     if mode == 'softmax':
         chosen.setdefault('normal', NORMAL)
     return Prompts(tuple(classes), **chosen)
+
+
+def regions_for(given: Optional[dict], saved: dict) -> RegionSettings:
+    """An adapted model's way to embed boxes, with what was given.
+
+    Args:
+        given (dict, optional): Of :class:`RegionSettings`; each comes before
+            the model's own.
+        saved (dict): Settings of an adapted model; empty of others.
+
+    Returns:
+        RegionSettings: The settings.
+    """
+    chosen = {**(saved.get('regions') or {}), **(given or {})}
+    return RegionSettings(**chosen)
 
 
 def load_scorer(
@@ -63,10 +79,10 @@ def load_scorer(
         classes (Sequence[str]): Of the data set.
         mode (str): As in :class:`CLIPScorer`. Defaults to ``'softmax'``.
         pretrained (str, optional): As in :func:`load_clip`.
-        prompts (dict, optional): Of :class:`Prompts`. Defaults to the
-            model's, or the paper's.
-        regions (dict, optional): Of :class:`RegionSettings`. Defaults to the
-            model's, or its own.
+        prompts (dict, optional): Of :class:`Prompts`. What is not given is
+            the model's, or the paper's.
+        regions (dict, optional): Of :class:`RegionSettings`. What is not
+            given is the model's, or its own.
         cache_dir (str, optional): Of features.
         download_dir (str, optional): Of open_clip's downloads.
         device (str): Defaults to the CPU.
@@ -79,7 +95,7 @@ def load_scorer(
     return CLIPScorer(
         loaded,
         prompts_for(classes, prompts, saved, mode, clip),
-        RegionSettings(**(regions or saved.get('regions') or {})),
+        regions_for(regions, saved),
         mode,
         cache_dir,
         device,

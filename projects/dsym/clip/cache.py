@@ -288,12 +288,15 @@ class FeatureCache:
     def _row(self, path: str) -> np.ndarray:
         """A copy of an image's features: a view would keep its map open."""
         while True:
-            name, row = self._place(self.digest(path))
+            found = self._place(self.digest(path))
+            if found is None:  # lost with the shard of an image before
+                self.warm([path])
+                continue
+            name, row = found
             try:
                 return np.array(self._shard(name)[row])
             except DAMAGE as error:  # since its checksum was looked at
                 self._forget(name, error)
-                self.warm([path])
 
     def _encode(self, paths: List[str]) -> np.ndarray:
         features = self.encode(paths).half()
@@ -344,17 +347,32 @@ class FeatureCache:
             self.index.execute('DELETE FROM shards WHERE name=?', (name,))
 
     def _write(self, digests: List[str], features: np.ndarray) -> None:
-        """Add a shard."""
+        """Add a shard.
+
+        Raises:
+            InputError: If the disk is full or refuses.
+        """
         name = f'{uuid.uuid4().hex}.npy'
         temporary = self.folder / f'{name}.tmp'
-        with temporary.open('wb') as file:
-            np.save(file, features)
-        os.replace(temporary, self.folder / name)
         rows = [(x, name, i) for i, x in enumerate(digests)]
         shard = (name, checksum(features))
-        with self.index:
-            self.index.executemany('REPLACE INTO rows VALUES (?, ?, ?)', rows)
-            self.index.execute('REPLACE INTO shards VALUES (?, ?)', shard)
+        try:
+            with temporary.open('wb') as file:
+                np.save(file, features)
+            os.replace(temporary, self.folder / name)
+            with self.index:
+                self.index.executemany(
+                    'REPLACE INTO rows VALUES (?, ?, ?)', rows
+                )
+                self.index.execute('REPLACE INTO shards VALUES (?, ?)', shard)
+        except (OSError, sqlite3.OperationalError) as error:
+            for part in (temporary, self.folder / name):
+                part.unlink(missing_ok=True)
+            why = getattr(error, 'strerror', None) or error
+            raise InputError(
+                f'clip: {self.folder} cannot be written ({why}): make room '
+                'there, or give another cache_dir'
+            ) from None
 
 
 def open_index(path: Path) -> sqlite3.Connection:

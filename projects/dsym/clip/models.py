@@ -8,6 +8,10 @@ from typing import Callable, Optional, Union
 
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    LocalEntryNotFoundError,
+)
 from mmengine.logging import print_log
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -20,9 +24,11 @@ SETTINGS = 'dsym_clip.json'  # beside open_clip's own two files
 CONFIG = 'open_clip_config.json'
 WEIGHTS = 'open_clip_model.safetensors'
 LOCAL, HUB = 'local-dir:', 'hf-hub:'
+QUICK = '-quickgelu'  # ends names of open_clip with that activation
 ENDINGS = ('*.safetensors', '*.bin', '*.pth')  # weights of open_clip
 
 LOADING_ERRORS = (
+    ImportError,
     RuntimeError,
     ValueError,
     OSError,
@@ -211,17 +217,24 @@ def load_clip(
         if folder.is_dir():
             name = f'{LOCAL}{folder}'
             settings = read_settings(folder)
+        # open_clip would warn alone, and compute with another activation
+        quick = is_quick(name, pretrained)
         loaded = open_clip.create_model(
-            name, pretrained=pretrained, cache_dir=cache_dir
+            name,
+            pretrained=pretrained,
+            cache_dir=cache_dir,
+            force_quick_gelu=quick,
         )
         tokenizer = open_clip.get_tokenizer(name, cache_dir=cache_dir)
         if model.startswith(HUB):
-            file = hf_hub_download(
-                model.removeprefix(HUB), CONFIG, cache_dir=cache_dir
-            )
+            repo = model.removeprefix(HUB)
+            file = hf_hub_download(repo, CONFIG, cache_dir=cache_dir)
             model_cfg = json.loads(Path(file).read_text())['model_cfg']
+            settings = hub_settings(repo, cache_dir)
         else:
             model_cfg = open_clip.get_model_config(name)
+        if quick:
+            model_cfg['quick_gelu'] = True
     except InputError:
         raise
     except LOADING_ERRORS as error:
@@ -229,6 +242,48 @@ def load_clip(
             explain(model, pretrained, cache_dir, error)
         ) from error
     return LoadedCLIP(loaded, tokenizer, model_cfg, settings).eval()
+
+
+def is_quick(model: str, pretrained: Optional[str]) -> bool:
+    """Whether weights of a tag were trained with QuickGELU.
+
+    Args:
+        model (str): A name of open_clip; other models say it themselves.
+        pretrained (str, optional): A tag, or a file, of which nothing is
+            known.
+
+    Returns:
+        bool: As open_clip's table of tags says.
+    """
+    import open_clip
+
+    tag = open_clip.get_pretrained_cfg(model, pretrained or '')
+    return tag.get('quick_gelu', False)
+
+
+def hub_settings(repo: str, cache_dir: Optional[str]) -> dict:
+    """Settings of an adapted model of the hub; none of another's.
+
+    Args:
+        repo (str): Its repository.
+        cache_dir (str, optional): As in :func:`load_clip`.
+
+    Returns:
+        dict: As :func:`read_settings`.
+    """
+    try:
+        file = hf_hub_download(repo, SETTINGS, cache_dir=cache_dir)
+    except LocalEntryNotFoundError:
+        print_log(
+            f'clip: no network, and no {SETTINGS} of {repo} on this machine: '
+            'if it is an adapted model, copy that file too',
+            'current',
+            30,
+        )
+        return {}
+    except EntryNotFoundError:
+        return {}
+    return read_settings(Path(file).parent)
 
 
 def read_settings(folder: Path) -> dict:
@@ -269,6 +324,8 @@ def explain(
             f'clip: the weights of {source} are of another tower than '
             f'{model}: give the model they were saved from'
         )
+    if 'pip install' in text:  # of a package that the tower needs
+        return f'clip: {model} cannot be loaded here: {text[:200]}'
     if source and Path(source).exists():
         return (
             f'clip: {source} cannot be loaded ({text[:200]}): restore it, or '
@@ -279,17 +336,22 @@ def explain(
     if model.startswith(HUB):
         return (
             f'clip: {model} cannot be downloaded: on a machine with network '
-            f'get {CONFIG} and {WEIGHTS} of {repo} and give their folder as '
-            f'clip=, or copy {place} from there ({text[:120]})'
+            f'get {CONFIG}, {WEIGHTS} and, of an adapted one, {SETTINGS} of '
+            f'{repo} and give their folder as clip=, or copy {place} from '
+            f'there ({text[:120]})'
         )
-    if not model.startswith(HUB):
-        from open_clip.pretrained import get_pretrained_cfg
+    import open_clip
 
-        repo = get_pretrained_cfg(model, pretrained).get('hf_hub') or repo
+    repo = (
+        open_clip.get_pretrained_cfg(model, pretrained).get('hf_hub') or repo
+    )
+    remedy = 'pretrained='
+    if is_quick(model, pretrained) and not model.endswith(QUICK):
+        remedy += f' of clip={model}{QUICK}'
     return (
         f'clip: {model} cannot be downloaded: on a machine with network get '
         f'{WEIGHTS} of {repo.strip("/")}, put it here and give its path as '
-        f'pretrained=, or copy {place} from there ({text[:120]})'
+        f'{remedy}, or copy {place} from there ({text[:120]})'
     )
 
 

@@ -90,6 +90,9 @@ class PseudoLabelFilter:
     def keep_images(self, samples: Sequence[DetDataSample]) -> List[bool]:
         """Tell which images show a defect of the kind that was labelled.
 
+        A detector may ask before it selects boxes, for a selector that counts
+        images.
+
         Args:
             samples (Sequence[DetDataSample]): With ``img_path`` and
                 ``ori_shape``.
@@ -105,11 +108,12 @@ class PseudoLabelFilter:
         if new:
             paths = [x.img_path for x in new]
             shapes = [x.ori_shape for x in new]
-            scores = self.scorer.image_scores(paths, shapes)
-            nearest = torch.ones_like(scores)
-            if self.typical is not None:
-                whole = self.scorer.image_embeddings(paths, shapes)[:, 0]
-                nearest = (whole @ self.typical.T).amax(1)
+            with self.exact():
+                embedded = self.scorer.image_embeddings(paths, shapes)
+                scores = self.scorer.grade_images(embedded)
+                nearest = torch.ones_like(scores)
+                if self.typical is not None:
+                    nearest = (embedded[:, 0] @ self.typical.T).amax(1)
             for path, *values in zip(paths, scores, nearest):
                 self._images[path] = tuple(map(float, values))
         kept = []
@@ -135,10 +139,12 @@ class PseudoLabelFilter:
             list[InstanceData]: What is left. Images that were refused have
             ``refused`` in their meta.
         """
-        device = self.scorer.texts.device.type
-        # thresholds stand between cosines that bfloat16 cannot tell apart
-        with torch.autocast(device, enabled=False):
+        with self.exact():
             return self._judge_batch(samples, labels)
+
+    def exact(self) -> torch.autocast:
+        """No autocast: bfloat16 cannot tell cosines at a threshold apart."""
+        return torch.autocast(self.scorer.texts.device.type, enabled=False)
 
     def _judge_batch(
         self, samples: Sequence[DetDataSample], labels: List[InstanceData]

@@ -49,6 +49,11 @@ class CLIPScorer:
         device (torch.device or str): Defaults to the CPU.
         batch_size (int): Images or crops encoded at once. Defaults to 32.
 
+    Attributes:
+        key (str): Names what features depend on: model and input.
+        score_key (str): Names what scores depend on: that, mode, prompts and
+            how boxes are embedded.
+
     Raises:
         InputError: For another mode, prompts without ``normal`` where they
             are needed, or ``'dense'`` with a tower that has no features.
@@ -93,8 +98,12 @@ class CLIPScorer:
         # what features depend on: weights and input
         parts = [clip.fingerprint(), regions.image_size, regions.center]
         parts += [clip.mean.flatten().tolist(), clip.std.flatten().tolist()]
-        key = json.dumps(parts)
-        self.key = hashlib.sha256(key.encode()).hexdigest()[:16]
+        if clip.model_cfg.get('quick_gelu'):  # which is no weight
+            parts.append('quick_gelu')
+        self.key = short_hash(parts)
+        # what scores depend on
+        texts = [prompts.groups, prompts.center]
+        self.score_key = short_hash([self.key, mode, texts, regions.to_dict()])
         self.embeddings = FeatureCache(
             self._encode_images, f'{self.key}-image', cache_dir, batch_size
         )
@@ -292,7 +301,17 @@ class CLIPScorer:
         Returns:
             Tensor: ``(B,)``.
         """
-        embedded = self.image_embeddings(paths, shapes)
+        return self.grade_images(self.image_embeddings(paths, shapes))
+
+    def grade_images(self, embedded: Tensor) -> Tensor:
+        """Score images that are embedded already.
+
+        Args:
+            embedded (Tensor): ``(B, P, D)``, of :meth:`image_embeddings`.
+
+        Returns:
+            Tensor: ``(B,)``, as :meth:`image_scores`.
+        """
         similar = embedded @ self.texts.T
         if self.mode == 'cosine' or not self.prompts.normal:
             scores = similar[..., : len(self.prompts.classes)].amax(-1)
@@ -316,6 +335,12 @@ class CLIPScorer:
             return self.embeddings(paths)[:, None].to(self.device)
         boxes = [image_parts(shape) for shape in shapes]
         return torch.stack(self.embed_regions(paths, boxes, shapes))
+
+
+def short_hash(parts: list) -> str:
+    """Name settings: 16 hexadecimal digits."""
+    text = json.dumps(parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def background_parts(boxes: Tensor, shape: Tuple[int, int]) -> Tensor:

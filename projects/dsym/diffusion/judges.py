@@ -87,24 +87,38 @@ class DetectorJudge:
         return [x.pred_instances.cpu().numpy() for x in results]
 
 
-def best_match(found, boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def best_match(
+    found: InstanceData,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    min_iou: float = 0.0,
+    min_score: float = 0.0,
+) -> np.ndarray:
     """IoU and score of the best detection of each box.
 
     Args:
         found (InstanceData): ``bboxes``, ``scores``, ``labels``, of NumPy.
         boxes (np.ndarray): ``(N, 4)``.
         labels (np.ndarray): ``(N,)``.
+        min_iou (float): What is asked of the IoU. Defaults to 0.
+        min_score (float): What is asked of the score. Defaults to 0.
 
     Returns:
-        np.ndarray: ``(N, 2)``, of the detection of the box's class with the
-        highest product of both; zeros if there is none.
+        np.ndarray: ``(N, 2)``, of a detection of the box's class: one that
+        passes both thresholds before one that passes the IoU's alone before
+        any other, and among equals the highest product of both; zeros if
+        there is none.
     """
     best = np.zeros((len(boxes), 2), np.float32)
     if not len(found.bboxes):
         return best
     ious = box_iou(boxes.astype(np.float32), found.bboxes.astype(np.float32))
     ious = ious * (labels[:, None] == found.labels[None])
-    place = (ious * found.scores[None]).argmax(1)
+    there = (ious > 0) & (ious >= min_iou)
+    passing = there & (found.scores[None] >= min_score)
+    # a product is 1 at most
+    rank = ious * found.scores[None] + 1.0 * there + 1.0 * passing
+    place = rank.argmax(1)
     rows = np.arange(len(boxes))
     best[:, 0] = ious[rows, place]
     best[:, 1] = found.scores[place] * (best[:, 0] > 0)
@@ -121,7 +135,8 @@ def remains(
 
     Args:
         found (InstanceData): ``bboxes`` and ``scores``, of NumPy.
-        erased (np.ndarray): ``(M, 4)``, what was painted out.
+        erased (np.ndarray): ``(M, 4)``, what was painted out, whole: a
+            defect is no detection of its quarter.
         boxes (np.ndarray): ``(N, 4)``, what was painted after.
         min_score (float): Of a detection that counts.
 

@@ -19,7 +19,8 @@ class Plan(NamedTuple):
         path (str): Real image that is its background.
         shape (tuple[int]): Height and width.
         erased (np.ndarray): ``(M, 4)``, corners in px of what is painted out
-            before, somewhat larger than the true boxes.
+            before: the true boxes made somewhat larger, long ones in parts.
+        gone (np.ndarray): ``(R, 4)``, the true boxes under them, whole.
         kept (np.ndarray): ``(K, 4)``, true boxes that stay.
         kept_labels (np.ndarray): ``(K,)``.
         kept_ignored (np.ndarray): ``(K,)``, bool, of those to be ignored.
@@ -30,6 +31,7 @@ class Plan(NamedTuple):
     path: str
     shape: Tuple[int, int]
     erased: np.ndarray
+    gone: np.ndarray
     kept: np.ndarray
     kept_labels: np.ndarray
     kept_ignored: np.ndarray
@@ -154,7 +156,8 @@ class DefectLayout:
         return Plan(
             path,
             shape,
-            truth[:0] if keep else in_windows(grown(truth), min(shape)),
+            truth[:0] if keep else in_windows(grown(truth), shape),
+            truth[:0] if keep else truth,
             *(x if keep else x[:0] for x in (truth, *more)),
             np.array(boxes, np.float32),
             np.full(len(boxes), label),
@@ -204,22 +207,28 @@ def grown(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2] - margin, boxes[:, 2:] + margin], 1)
 
 
-def in_windows(boxes: np.ndarray, side: int) -> np.ndarray:
-    """Cut boxes into parts that are at most so long and so high.
+def in_windows(boxes: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+    """Cut boxes into parts for which the largest window is long enough.
+
+    Only what lies in the image needs a window. A half beside its other half
+    would be painted with the defect still in its surroundings.
 
     Args:
-        boxes (np.ndarray): ``(N, 4)``, corners in px.
-        side (int): Of the largest window in px.
+        boxes (np.ndarray): ``(N, 4)``, corners in px; may reach beyond the
+            image.
+        shape (tuple[int]): Height and width of the image.
 
     Returns:
         np.ndarray: ``(M, 4)``, which overlap by what the feathered edge of a
         paste leaves over.
     """
+    height, width = shape
     parts = []
     for x1, y1, x2, y2 in boxes:
         spans = []
-        for low, high in ((x1, x2), (y1, y2)):
-            count = int(np.ceil((high - low) / side))
+        for low, high, size in ((x1, x2, width), (y1, y2, height)):
+            visible = min(high, size) - max(low, 0)
+            count = max(int(np.ceil(visible / min(shape))), 1)
             edges = np.linspace(low, high, count + 1)
             margin = MAX_FEATHER if count > 1 else 0
             spans.append(

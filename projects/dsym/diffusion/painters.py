@@ -129,7 +129,9 @@ class DiffusionPainter:
         self.strength = strength
         self.batch_size = batch_size
         self.device = device
-        self.bf16 = has_bf16_units(device) if bf16 is None else bf16
+        if bf16 is None:
+            bf16 = has_bf16_units(torch.device(device).type)
+        self.bf16 = bf16
 
     def paint(self, jobs: Sequence[Job]) -> List[np.ndarray]:
         """Paint windows.

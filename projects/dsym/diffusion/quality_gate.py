@@ -22,8 +22,8 @@ class Candidate(NamedTuple):
         background (np.ndarray): ``(H, W, C)``, uint8, without its defects.
         boxes (np.ndarray): ``(N, 4)``, corners in px, of what was painted.
         labels (np.ndarray): ``(N,)``.
-        erased (np.ndarray): ``(M, 4)``, of what was painted out. Defaults to
-            none.
+        erased (np.ndarray): ``(M, 4)``, true boxes of what was painted
+            out. Defaults to none.
     """
 
     path: str
@@ -141,7 +141,8 @@ class QualityGate:
         if self.detector is not None:
             found = self.detector(paths)
             detected = [
-                best_match(x, *mine) for x, *mine in zip(found, boxes, labels)
+                best_match(x, *mine, self.min_iou, self.min_score)
+                for x, *mine in zip(found, boxes, labels)
             ]
             left = [
                 remains(x, mine.erased, mine.boxes, self.min_remains)

@@ -17,6 +17,7 @@ from ..visualization.synthetic_gallery import (
 from .examples import read_image
 from .quality_gate import REASONS
 from .synthetic_settings import LabelledSet
+from .tally import read_seconds
 from .windows import real_instances
 
 SHOWN = 5  # defects of a class and a block
@@ -82,12 +83,13 @@ class SyntheticReport:
                 measured on. Defaults to None, no distances.
 
         Returns:
-            dict: ``images``, ``painted``, ``defects``, ``reasons``, ``found``
-            (share of all painted defects of a class that the gate's detector
-            finds with an IoU of 0.5) and, with a scorer, ``kernel_distance``
-            of kept and of refused ones to the real ones and of those in one
-            half of the real images to those in the other, mean and standard
-            deviation, of all and by class.
+            dict: ``images``, ``painted``, ``seconds`` (of each call that
+            painted into the folder, with its number of images), ``defects``,
+            ``reasons``, ``found`` (share of all painted defects of a class
+            that the gate's detector finds with an IoU of 0.5) and, with a
+            scorer, ``kernel_distance`` of kept and of refused ones to the
+            real ones and of those in one half of the real images to those
+            in the other, mean and standard deviation, of all and by class.
         """
         reasons: Counter = Counter()
         found = {name: [] for name in self.classes}
@@ -100,6 +102,7 @@ class SyntheticReport:
         summary = dict(
             images=len(self.coco['images']),
             painted=len(self.records),
+            seconds=read_seconds(self.folder),
             defects=self.counts(),
             reasons=dict(reasons),
             found={k: float(np.mean(x)) for k, x in found.items() if x},

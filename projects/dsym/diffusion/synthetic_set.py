@@ -8,6 +8,7 @@ A folder is named after everything its pixels depend on::
       refused/000003.png    with all of its defects
       chunks/00000.json     records of 32 images, one after the other
       annotations_324.json  COCO of the first 324 that were kept
+      seconds.json          how long each call painted
 
 A chunk's images are written before its JSON: what a killed run left without
 one is made anew. A larger number goes on from a smaller one's chunks.
@@ -15,8 +16,9 @@ one is made anew. A larger number goes on from a smaller one's chunks.
 
 import functools
 import json
+import logging
 import os
-from collections import Counter
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -48,6 +50,7 @@ from .synthetic_settings import (
     labels_digest,
     with_digests,
 )
+from .tally import Tally, note_seconds
 
 CHUNK = 32  # images a chunk: a batch of the painter
 FEW = 0.02  # share of kept images below which going on is of no use
@@ -128,7 +131,7 @@ class Workshop:
                     x.background,
                     x.plan.boxes,
                     x.plan.labels,
-                    x.plan.erased,
+                    x.plan.gone,
                 )
             )
         verdicts = [[] for _ in made]
@@ -160,7 +163,7 @@ def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
         background=plan.path,
         height=plan.shape[0],
         width=plan.shape[1],
-        erased=len(plan.erased),
+        erased=len(plan.gone),
         boxes=plan.boxes.tolist(),
         labels=plan.labels.tolist(),
         real_boxes=plan.kept.tolist(),
@@ -342,31 +345,44 @@ def collect(
     tries = 1 if recipe.gate is None else max_tries
     most = -(-count * tries // CHUNK)
     kept: List[dict] = []
-    reasons: Counter = Counter()
-    made = 0
+    tally = Tally(labelled.metainfo['classes'])
+    before = {x.name for x in (folder / 'chunks').glob('*.json')}
+    start, new_images = time.perf_counter(), 0
     with tqdm(total=count, desc='synthetic images', unit='img') as bar:
-        for records in chunks(recipe, labelled, folder, most, num_workers):
-            made += len(records)
+        for chunk, records in enumerate(
+            chunks(recipe, labelled, folder, most, num_workers)
+        ):
+            if chunk_path(folder, chunk).name not in before:
+                new_images += len(records)
+            tally.add(records)
             new = [x for x in records if x['kept']]
             bar.update(min(len(new), count - len(kept)))
             kept += new
-            reasons.update(
-                v['reason'] or 'kept' for x in records for v in x['verdicts']
-            )
+            made = tally.images
             hopeless = made >= 8 * CHUNK and len(kept) < FEW * made
             if len(kept) >= count or hopeless:
                 break
-    summary = ', '.join(f'{n} {x}' for x, n in reasons.most_common())
+    if new_images:
+        note_seconds(folder, new_images, time.perf_counter() - start)
     if len(kept) < count:
         raise DatasetError(
-            f'{folder}: the gate kept {len(kept)} of {made} synthetic images, '
-            f'{count} are wanted ({summary}): relax the gate, look at '
-            f'{folder / "refused"}, or train the painter longer'
+            f'{folder}: the gate kept {len(kept)} of {tally.images} synthetic '
+            f'images, {count} are wanted ({tally.by_reason()}): relax the '
+            f'gate, look at {folder / "refused"}, or train the painter longer'
         )
-    share = len(kept) / made
+    reasons = tally.by_reason()
     print_log(
-        f'{made} images painted, {share:.0%} of them kept'
-        + (f'; defects: {summary}' if summary else ''),
+        f'{tally.images} images painted, {len(kept) / tally.images:.0%} of '
+        f'them kept{f"; defects: {reasons}" if reasons else ""}; kept by '
+        f'class: {tally.by_class()}',
         'current',
     )
+    for name in tally.lost():
+        print_log(
+            f'the gate kept no {name}: the set has no painted one. Look at '
+            f'{folder / "refused"}; relax the gate or train the painter '
+            'longer',
+            'current',
+            logging.WARNING,
+        )
     return kept[:count]

@@ -1,7 +1,6 @@
 import math
 from collections import Counter
 from itertools import chain
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
@@ -16,7 +15,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..clip.adapted import load_scorer, prompts_for
+from ..clip.adapted import load_scorer
 from ..clip.calibration import (
     WRONG_SHARES,
     calibrate,
@@ -24,12 +23,12 @@ from ..clip.calibration import (
     labelled_samples,
     typical_embeddings,
 )
-from ..clip.models import LOCAL, check_clip, read_settings
+from ..clip.checks import check_choice, check_number
 from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
-from ..clip.regions import RegionSettings
 from ..clip.scorer import MODES, CLIPScorer
 from ..datasets.real_images import real_images
 from ..errors import InputError
+from ..models.task_modules import ScoreThreshold, TwoThresholds
 from ..weights import DEFAULT_CLIP, resolve_weights
 from .mean_teacher_loop import MeanTeacherLoop
 from .unwrapped import unwrapped_model
@@ -52,9 +51,8 @@ class CLIPFilterHook(Hook):
     detector. Before every step it moves the thresholds,
     ``tau_t = tau_0 exp(-t / T lambda)`` (eq 19), T the steps of phase 2. After
     every epoch it logs how many images and boxes of each class passed, and
-    their mean score. In phase 1 it does nothing but look whether the files
-    are there, before it; a model of another place than a folder or the
-    package is loaded once then.
+    their mean score. Before phase 1 it loads the model once, to see whether
+    it fits; in phase 1 it does nothing.
 
     Measured on NEU-DET (``configs/clip/README.md``): alone, the packaged CLIP
     ranks pseudo-boxes worse than the teacher (AUROC 0.73 against 0.85), and
@@ -69,10 +67,10 @@ class CLIPFilterHook(Hook):
             one of the package, adapted to NEU-DET's classes.
         pretrained (str, optional): Tag or checkpoint of a name. Defaults to
             None.
-        prompts (dict, optional): Of :class:`Prompts`. Defaults to those of
-            the folder, or the paper's.
-        regions (dict, optional): Of :class:`RegionSettings`. Defaults to
-            those of the folder, or its own.
+        prompts (dict, optional): Of :class:`Prompts`. What is not given is
+            the model's own, or the paper's.
+        regions (dict, optional): Of :class:`RegionSettings`. What is not
+            given is the model's own, or the default.
         mode (str): ``'cosine'`` (the paper), ``'softmax'`` or ``'contrast'``.
             Defaults to ``'softmax'``.
         action (str): ``'drop'``, ``'reweight'``, ``'relabel'`` or
@@ -81,8 +79,8 @@ class CLIPFilterHook(Hook):
         weight (float): Of CLIP's score in ``'rescore'``. Defaults to 0.3.
         tau (float or Sequence[float], optional): tau_0 of boxes, of all
             classes or each. Defaults to None, by calibration.
-        image_tau (float, optional): tau_0 of images; 0 keeps all. Defaults
-            to None, by calibration.
+        image_tau (float, optional): tau_0 of images; 0 asks for no score.
+            Defaults to None, by calibration.
         typical (bool): Refuse images unlike all labelled ones. Defaults to
             True.
         conf (float): tau_conf, least score of the teacher. Defaults to 0: the
@@ -91,15 +89,16 @@ class CLIPFilterHook(Hook):
         precision (float): What calibration aims at. Defaults to 0.8.
         prior (float): Precision of boxes before. Defaults to 0.6.
         wrong_shares (Sequence[float]): What the others are, as in
-            :func:`calibrate`. Defaults to those of a teacher on NEU-DET.
+            :func:`calibrate`. Defaults to :data:`WRONG_SHARES`, near those of
+            a teacher on NEU-DET.
         cache_dir (str, optional): Of features. Defaults to
             ``~/.cache/dsym/clip``.
         download_dir (str, optional): Of open_clip's downloads. Defaults to
             its own place.
 
     Raises:
-        InputError: For a model, mode, action or prompt that does not fit, or
-            a detector that takes no filter.
+        InputError: For a model, mode, action, number or prompt that does not
+            fit, or a detector that takes no filter.
     """
 
     priority = 'LOW'
@@ -127,6 +126,13 @@ class CLIPFilterHook(Hook):
         check_choice('mode', mode, MODES)
         check_choice('action', action, ACTIONS)
         check_shares(wrong_shares)
+        check_number('weight', weight)
+        check_number('tau', tau)
+        check_number('image_tau', image_tau)
+        check_number('conf', conf)
+        check_number('precision', precision)
+        check_number('prior', prior)
+        check_number('decay', decay, math.inf)
         self.clip = resolve_weights(clip)
         self.download_dir = download_dir
         self.pretrained = pretrained
@@ -168,14 +174,18 @@ class CLIPFilterHook(Hook):
             )
         if self.action == 'reweight':
             model.check_weights(True)
-        check_clip(self.clip, self.pretrained)
+        fixed = (ScoreThreshold, TwoThresholds)
+        if self.action == 'rescore' and isinstance(model.selector, fixed):
+            runner.logger.warning(
+                "CLIPFilterHook: action='rescore' moves all scores, and "
+                f'{type(model.selector).__name__} compares them with a fixed '
+                'number: set that anew, or semi_train_cfg.selector=dict('
+                "type='ClassThresholds')"
+            )
         classes = loop.labeled[0].dataset.metainfo['classes']
-        saved = read_settings(Path(self.clip.removeprefix(LOCAL)))
-        prompts_for(classes, self.prompts, saved, self.mode, self.clip)
-        RegionSettings(**(self.regions or saved.get('regions') or {}))
         self.check_tau(self.tau, classes)
-        if not Path(self.clip.removeprefix(LOCAL)).is_dir():
-            # a download may fail, or its tower not fit
+        # models begin with random weights: phase 1 shall draw its own
+        with torch.random.fork_rng(devices=[]):
             self.load(classes)
 
     def check_tau(self, tau: Any, classes: Sequence[str]) -> None:
@@ -234,11 +244,12 @@ class CLIPFilterHook(Hook):
             states = [self.calibrate(scorer, samples)]
         broadcast_object_list(states)
         state = states[0]
-        key = f'{scorer.key} {self.mode}'
+        key = scorer.score_key
         if state.setdefault('model', key) != key:
             runner.logger.warning(
-                f'CLIPFilterHook: {self.clip} is not the model that the '
-                'resumed run began with; its thresholds were chosen for that'
+                f'CLIPFilterHook: {self.clip} scores otherwise than in the '
+                'resumed run (model, mode, prompts or regions), for which '
+                'the thresholds were chosen'
             )
         typical = None
         if self.typical:
@@ -256,7 +267,8 @@ class CLIPFilterHook(Hook):
             typical,
             state['typical_tau'],
         )
-        found.counts.update({tuple(key): n for key, n in counts})
+        if is_main_process():  # which wrote its own; others' are lost
+            found.counts.update({tuple(key): n for key, n in counts})
         return found
 
     def calibrate(self, scorer: CLIPScorer, samples: List[tuple]) -> dict:
@@ -368,15 +380,6 @@ class CLIPFilterHook(Hook):
         """
         if runner._resume and STATE in checkpoint:
             self._state = dict(checkpoint[STATE])
-
-
-def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
-    """Raise :class:`InputError` unless a setting is one of some."""
-    if given not in choices:
-        raise InputError(
-            f'CLIPFilterHook: {name}={given!r}: give one of '
-            f'{", ".join(choices)}'
-        )
 
 
 def datasets_of(loader: DataLoader) -> list:

@@ -114,16 +114,9 @@ class AdaptiveEMA(ConstantEMA):
     def __call__(
         self, step: int, max_steps: int, disagreement: Optional[Scalar] = None
     ) -> float:
-        """As in :class:`ConstantEMA`.
-
-        Raises:
-            InputError: If the model does not tell its disagreement.
-        """
-        if disagreement is None:
-            raise InputError(
-                'AdaptiveEMA: the model gives no disagreement: set '
-                "semi_train_cfg.consistency=dict(type='ConsistencyLoss')"
-            )
+        """As in :class:`ConstantEMA`, also where nothing was compared."""
+        if disagreement is None:  # a filter refused all images of the step
+            return self.alpha
         mean = torch.as_tensor(disagreement, dtype=torch.float32).clone()
         all_reduce(mean, 'mean')  # or the ranks' teachers would part
         disagreement = float(mean)

@@ -3,9 +3,7 @@ from itertools import islice
 from typing import Dict, Iterator, List, Optional, Sequence, Union
 
 import torch
-from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import all_reduce_params, get_world_size
-from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -14,6 +12,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..datasets.real_images import real_images
 from ..errors import InputError
+from ..models.detectors.semi_settings import check_classes
+from .mean_teacher_checks import (
+    check_ema,
+    check_first_image,
+    check_hooks,
+    check_model,
+    check_schedules,
+    check_views,
+)
 from .moving_teacher import MovingTeacher
 from .unwrapped import unwrapped_model
 
@@ -119,7 +126,9 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         """Train both phases."""
         check_model(self.model)
         check_hooks(self.runner.hooks)
+        check_ema(self)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
+        check_first_image(self.unlabeled, self.model)
         if not (
             self.burn_in_epochs
             or self.runner._load_from
@@ -137,6 +146,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         if hasattr(selector, 'set_labeled'):
             labeled = real_images(self.labeled[0].dataset)
             selector.set_labeled(boxes_per_image(labeled))
+            check_classes(selector, self.model.student.bbox_head)
         for loader in (*self.labeled, self.unlabeled):
             # a resumed run takes the seed of the first, after its loaders
             sampler = loader.batch_sampler.sampler
@@ -243,7 +253,10 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         """The rest of this epoch's pass over the unlabelled images."""
         done = self._done_in_epoch()
         number = self._epoch - self.burn_in_epochs
-        return enumerate(one_pass(self.unlabeled, number, done), done)
+        batches = one_pass(self.unlabeled, number, done)
+        for idx, batch in enumerate(batches, done):
+            check_views(batch)
+            yield idx, batch
 
 
 def one_pass(loader: DataLoader, number: int, done: int) -> Iterator[dict]:
@@ -329,53 +342,3 @@ def boxes_per_image(dataset: Dataset) -> List[float]:
                 'ignore_flag', 0
             )
     return [count / len(dataset) for count in counts]
-
-
-def check_model(model: torch.nn.Module) -> None:
-    """Raise :class:`InputError` unless it has a student and a teacher."""
-    if not (hasattr(model, 'student') and hasattr(model, 'teacher')):
-        raise InputError(
-            f'MeanTeacherLoop: {type(model).__name__} has no student and '
-            "teacher: set model=dict(type='DSYMDetector', detector=...)"
-        )
-
-
-def check_hooks(hooks: Sequence[Hook]) -> None:
-    """Raise :class:`InputError` if something averages the average."""
-    for hook in hooks:
-        if isinstance(hook, (EMAHook, MeanTeacherHook)):
-            raise InputError(
-                'MeanTeacherLoop moves the teacher itself: take '
-                f'{type(hook).__name__} out of custom_hooks, or there is an '
-                'average of the average'
-            )
-
-
-def check_schedules(
-    config: Union[dict, Sequence[dict], None], loop: MeanTeacherLoop
-) -> None:
-    """Raise if a schedule's epochs would be counted with one length.
-
-    mmengine turns epochs into steps by the length of the first loader.
-
-    Args:
-        config (dict or Sequence[dict], optional): ``param_scheduler``.
-        loop (MeanTeacherLoop): The loop.
-
-    Raises:
-        InputError: If a schedule reaches into phase 2 so.
-    """
-    schedules = [config] if isinstance(config, dict) else config or []
-    for schedule in schedules:
-        end = schedule.get('end', loop.max_epochs)
-        if (
-            schedule.get('convert_to_iter_based')
-            and end > loop.burn_in_epochs
-            and len(loop.labeled[0]) != len(loop.unlabeled)
-        ):
-            raise InputError(
-                f'param_scheduler {schedule.type}: convert_to_iter_based '
-                'counts all epochs with the length of the labelled loader: '
-                'set by_epoch=False, and no end for a schedule that lasts '
-                'until the end'
-            )

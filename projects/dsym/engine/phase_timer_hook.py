@@ -1,4 +1,4 @@
-from typing import Dict, List, Optional
+from typing import Dict, Optional
 
 from mmengine.hooks import IterTimerHook
 from mmengine.registry import HOOKS
@@ -23,7 +23,8 @@ class PhaseTimerHook(IterTimerHook):
 
     def __init__(self) -> None:
         super().__init__()
-        self.times: Dict[bool, List[float]] = {False: [], True: []}
+        self.counts: Dict[bool, int] = {False: 0, True: 0}
+        self.means: Dict[bool, float] = {False: 0.0, True: 0.0}
 
     def _after_iter(
         self,
@@ -39,9 +40,10 @@ class PhaseTimerHook(IterTimerHook):
         if mode != 'train' or not isinstance(loop, MeanTeacherLoop):
             return
         both = loop.epoch >= loop.burn_in_epochs
-        times = self.times[both]
-        times.append(runner.message_hub.get_scalar('train/time').current())
-        mean = sum(times) / len(times)
+        time = runner.message_hub.get_scalar('train/time').current()
+        self.counts[both] += 1
+        self.means[both] += (time - self.means[both]) / self.counts[both]
+        mean = self.means[both]
         done, end = runner.iter + 1, loop.max_iters
         if both:
             eta = mean * (end - done)

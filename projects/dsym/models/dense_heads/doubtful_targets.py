@@ -8,6 +8,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import InputError
 
+NEEDS_ROWS = (
+    'weights of boxes need to know which place has which box: set '
+    "train_cfg.assigner.type='SparseTaskAlignedAssigner'"
+)
+
 
 def box_weights(
     batch_gt_instances: Union[Tensor, Sequence[InstanceData]],
@@ -67,10 +72,7 @@ def place_weights(assigned: Dict[str, Tensor], weights: Tensor) -> Tensor:
         InputError: If the assigner does not tell the boxes.
     """
     if 'assigned_rows' not in assigned:
-        raise InputError(
-            'weights of boxes need to know which place has which box: set '
-            "train_cfg.assigner.type='SparseTaskAlignedAssigner'"
-        )
+        raise InputError(NEEDS_ROWS)
     weights = weights.gather(1, assigned['assigned_rows'])
     matched = assigned['fg_mask_pre_prior'].bool()
     return torch.where(matched, weights, 1.0)[..., None]

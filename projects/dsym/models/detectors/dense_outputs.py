@@ -17,6 +17,9 @@ from ..dense_heads import MambaHead, YOLOv9Head
 # mmyolo's others inherit from them, but not that.
 SUMS_IMAGES = {YOLOv5Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead}
 
+# Parts of names of losses about places of boxes, in mmdet and mmyolo.
+BOX_TERMS = ('bbox', 'dfl', 'iou', 'l1', 'xy', 'wh', 'centerness')
+
 
 def pick(outs: Any, images: List[int]) -> Any:
     """Outputs of some images from nested lists of tensors ``(B, ...)``."""
@@ -39,25 +42,28 @@ def sums_images(head: nn.Module) -> bool:
 
 
 def weigh_box_terms(
-    losses: Dict[str, Tensor], weight: float
+    losses: Dict[str, Tensor], weight: float, head: nn.Module
 ) -> Dict[str, Tensor]:
     """Scale the terms of a head's loss that are about places of boxes.
 
     Args:
         losses (dict[str, Tensor]): Of a head of mmdet, mmyolo or dsym.
         weight (float): Factor; 1 changes nothing, 0 leaves them out.
+        head (nn.Module): The head; ``MambaHead``'s ``loss_conf`` is about how
+            well boxes fit, that of mmdet's ``YOLOV3Head`` is not.
 
     Returns:
         dict[str, Tensor]: The losses.
     """
     if weight == 1:
         return losses
-    boxes = {key for key in losses if 'bbox' in key or 'dfl' in key}
+    terms = (*BOX_TERMS, 'conf') if isinstance(head, MambaHead) else BOX_TERMS
+    boxes = {key for key in losses if any(term in key for term in terms)}
     others = {key: x for key, x in losses.items() if key not in boxes}
     if not weight:
         return others
-    terms = {key: losses[key] for key in boxes}
-    return {**others, **reweight_loss_dict(terms, weight)}
+    of_boxes = {key: losses[key] for key in boxes}
+    return {**others, **reweight_loss_dict(of_boxes, weight)}
 
 
 def level_outputs(

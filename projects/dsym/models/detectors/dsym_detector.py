@@ -33,6 +33,7 @@ from .pseudo_labels import (
 )
 from .pseudo_records import PseudoRecord, split_by_weight
 from .ramp import gaussian_ramp
+from .semi_settings import check_classes, check_keys, check_weights
 
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
@@ -100,8 +101,8 @@ class DSYMDetector(SemiBaseDetector):
             a teacher of its own.
 
     Raises:
-        InputError: If the detector has no dense head, or a setting needs
-            another one.
+        InputError: If the detector has no dense head, a setting needs
+            another one, or ``semi_train_cfg`` has another key.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class DSYMDetector(SemiBaseDetector):
                 'bbox_head: give a one-stage detector'
             )
         cfg, head = self.semi_train_cfg, self.student.bbox_head
+        check_keys(cfg)
         self.sums_images = cfg.get('sums_images', sums_images(head))
         self.pseudo_cfg = ConfigDict(
             {
@@ -139,6 +141,7 @@ class DSYMDetector(SemiBaseDetector):
         self.selector = TASK_UTILS.build(
             cfg.get('selector', dict(type='ScoreThreshold'))
         )
+        check_classes(self.selector, head)
         self.knows_weights = isinstance(head, YOLOv9Head)
         if getattr(self.selector, 'gives_weights', False):
             self.check_weights(True)
@@ -187,12 +190,8 @@ class DSYMDetector(SemiBaseDetector):
 
     def check_weights(self, given: bool) -> None:
         """Raise :class:`InputError` if weights of boxes would be lost."""
-        if given and not self.knows_weights:
-            raise InputError(
-                f'{type(self.student.bbox_head).__name__} knows no weights of '
-                "boxes: set semi_train_cfg.selector=dict(type='ScoreThreshold'"
-                ') or MixtureThreshold, and no filter that re-weights'
-            )
+        if given:
+            check_weights(self.student.bbox_head, self.knows_weights)
 
     def train(self, mode: bool = True) -> 'DSYMDetector':
         """Set the mode of the student; the teacher only ever predicts."""
@@ -215,7 +214,9 @@ class DSYMDetector(SemiBaseDetector):
 
         Returns:
             dict[str, Tensor]: The detector's losses, with ``sup_`` or
-            ``unsup_`` before their names, and those of the consistency.
+            ``unsup_`` before their names, and those of the consistency; for
+            the log ``pseudo_boxes`` an image, ``lambda_unsup`` and, if there
+            was a comparison, ``disagreement``.
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         self.pseudo_records, self.disagreement = [], None
@@ -232,15 +233,18 @@ class DSYMDetector(SemiBaseDetector):
         unsup = self.loss_of_student(
             inputs['unsup_student'], samples, labels, outs
         )
-        weight = self.unsup_weight()
+        weight = lambda_unsup = self.unsup_weight()
         self.unsup_steps += 1
         if self.sums_images:
             # the same scale as the supervised sum over images
             weight *= len(inputs['sup']) * get_world_size()
         unsup = rename_loss_dict('unsup_', reweight_loss_dict(unsup, weight))
         num_boxes = sum(map(len, labels)) / len(labels)
-        unsup['pseudo_boxes'] = inputs['sup'].new_tensor(num_boxes)
-        return {**losses, **unsup}
+        told = dict(pseudo_boxes=num_boxes, lambda_unsup=lambda_unsup)
+        told = {k: inputs['sup'].new_tensor(x) for k, x in told.items()}
+        if self.disagreement is not None:
+            told['disagreement'] = self.disagreement
+        return {**losses, **unsup, **told}
 
     def unsup_weight(self) -> float:
         """Lambda of this step."""
@@ -272,9 +276,8 @@ class DSYMDetector(SemiBaseDetector):
         labels = [self.selector(boxes) for boxes in predicted]
         stages = dict(predicted=predicted, selected=labels)
         if judge is not None and not before:
-            labels = judge(samples, labels)
-            self.check_weights(any('weights' in boxes for boxes in labels))
-            stages['filtered'] = labels
+            labels = stages['filtered'] = judge(samples, labels)
+        self.check_weights(any('weights' in boxes for boxes in labels))
         settings = self.semi_train_cfg.get('doubtful', {})
         doubtful = [
             doubtful_boxes(*boxes, self.selector, **settings)
@@ -375,6 +378,7 @@ class DSYMDetector(SemiBaseDetector):
         losses = weigh_box_terms(
             head.loss_by_feat(*outs, labels, metas, ignored),
             self.semi_train_cfg.get('box_weight', 1.0),
+            head,
         )
         if self.sums_images:
             mean = 1 / (len(labels) * get_world_size())

@@ -21,7 +21,8 @@ class ClassThresholds(nn.Module):
     never sure of, and the student would learn that they are background.
 
     Where many unlabelled images are good ones and the labelled ones are not,
-    give the expected ``boxes_per_image``.
+    give the expected ``boxes_per_image``. Images that a filter refused before
+    the selection do not count.
 
     A share ``certain`` of the boxes, the best of the class, counts fully; the
     others count as much as their scores (``weights``).
@@ -59,6 +60,11 @@ class ClassThresholds(nn.Module):
         self.register_buffer('scores', torch.full((window, KEPT), -1.0))
         self.register_buffer('labels', torch.zeros(window, KEPT).long())
         self.register_buffer('images', torch.zeros(()).long())
+
+    @property
+    def num_classes(self) -> Optional[int]:
+        """Of how many classes it knows what to expect; None of any yet."""
+        return self.boxes_per_image and len(self.boxes_per_image)
 
     def set_labeled(self, boxes_per_image: Sequence[float]) -> None:
         """Take the labelled images' boxes of each class, unless some are set.
@@ -100,13 +106,9 @@ class ClassThresholds(nn.Module):
                 'ClassThresholds knows no labelled images: train by '
                 'MeanTeacherLoop, or set boxes_per_image of its config'
             )
-        row = int(self.images) % len(self.scores)
-        count = min(KEPT, len(boxes))
-        best = boxes.scores.topk(count).indices
-        self.scores[row] = -1
-        self.scores[row, :count] = boxes.scores[best]
-        self.labels[row, :count] = boxes.labels[best]
-        self.images += 1
+        # a refused image has no labels, so none are expected of it
+        if not boxes.get('refused'):
+            self._remember(boxes)
         present = boxes.labels.unique().tolist()
         keep = torch.zeros_like(boxes.labels, dtype=torch.bool)
         weights = boxes.scores.clone()
@@ -118,6 +120,16 @@ class ClassThresholds(nn.Module):
         boxes = boxes[keep]
         boxes.weights = weights[keep]
         return boxes
+
+    def _remember(self, boxes: InstanceData) -> None:
+        """Count an image and its best boxes."""
+        row = int(self.images) % len(self.scores)
+        count = min(KEPT, len(boxes))
+        best = boxes.scores.topk(count).indices
+        self.scores[row] = -1
+        self.scores[row, :count] = boxes.scores[best]
+        self.labels[row, :count] = boxes.labels[best]
+        self.images += 1
 
     def floor(self, labels: Tensor) -> Tensor:
         """As in :class:`ScoreThreshold`."""

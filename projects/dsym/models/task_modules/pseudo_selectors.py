@@ -121,6 +121,7 @@ class MixtureThreshold(nn.Module):
         bounds: Tuple[float, float] = (0.2, 0.9),
     ) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.interval = interval
         self.bounds = bounds
         # of each class a ring; -1 is an empty place

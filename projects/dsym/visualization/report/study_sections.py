@@ -116,7 +116,8 @@ def study_summary(study: StudyFiles) -> Section:
             str(x['seed']),
             x.get('config', ''),
             x.get('train_split') or '',
-            Number(x.get('epochs', 0), str(x.get('epochs', ''))),
+            # None of a loop that counts steps
+            Number(x.get('epochs') or 0, str(x.get('epochs') or '')),
             Number(x['minutes'], f'{x["minutes"]:.1f}'),
             x.get('commit', ''),
             x.get('note', ''),
@@ -248,11 +249,15 @@ def study_training_section(study: StudyFiles) -> Part:
     """
     title = 'Training of all runs'
     records = [x for x in study.records if x.get('losses')]
+    # a loop that counts steps leaves a loss of each line of its log
+    by_steps = [x for x in records if x.get('epochs', 1) is None]
+    records = [x for x in records if x not in by_steps]
     if not records:
         return Missing(
             title,
-            'The records hold no losses; those of <code>python '
-            'tools/study.py run STUDY</code> with the trainer dsym do.',
+            'The records hold no losses of epochs; those of <code>python '
+            'tools/study.py run STUDY</code> with the trainer dsym and a loop '
+            'that counts epochs do.',
         )
     names = list(dict.fromkeys(x['name'] for x in records))
     styles = class_styles(names)
@@ -272,6 +277,13 @@ def study_training_section(study: StudyFiles) -> Part:
     )
     svg = inline_svg(line_chart(lines, 'epoch', 'loss'), 'losses', text)
     body = legend([*styles.items()]) + figure(svg, f'{text}.')
+    if by_steps:
+        names = dict.fromkeys(x['name'] for x in by_steps)
+        body += paragraph(
+            f'Not shown, for their training counts steps and no epochs: '
+            f'{escape(", ".join(names))}.',
+            'note',
+        )
     body += paragraph(
         'Runs that train with other terms of the loss, or start from trained '
         'weights, have other losses; compare such runs by their mAP.',

@@ -1,0 +1,36 @@
+import math
+from typing import Any, Sequence
+
+from ..errors import InputError
+
+
+def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
+    """Raise :class:`InputError` unless a setting is one of some.
+
+    Args:
+        name (str): Of the setting of ``CLIPFilterHook``.
+        given (str): What a config says.
+        choices (Sequence[str]): What it may say.
+    """
+    if given not in choices:
+        raise InputError(
+            f'CLIPFilterHook: {name}={given!r}: give one of '
+            f'{", ".join(choices)}'
+        )
+
+
+def check_number(name: str, given: Any, most: float = 1) -> None:
+    """Raise :class:`InputError` unless numbers are from 0 to another one.
+
+    Args:
+        name (str): Of the setting of ``CLIPFilterHook``.
+        given (float or Sequence[float], optional): What a config says; None
+            is no number to check.
+        most (float): The greatest that there may be. Defaults to 1.
+    """
+    numbers = given if isinstance(given, (list, tuple)) else [given]
+    if not all(x is None or 0 <= x <= most for x in numbers):
+        span = 'of 0 or more' if math.isinf(most) else f'from 0 to {most}'
+        raise InputError(
+            f'CLIPFilterHook: {name}={given!r}: give a number {span}'
+        )

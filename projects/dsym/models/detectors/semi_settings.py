@@ -1,0 +1,73 @@
+"""Settings of :class:`DSYMDetector` that would fail late or change nothing."""
+
+from mmengine.config import ConfigDict
+from torch import nn
+
+from ...errors import InputError
+from ..dense_heads.doubtful_targets import NEEDS_ROWS
+from ..task_modules import SparseTaskAlignedAssigner
+
+KEYS = (
+    'sup_weight',
+    'unsup_weight',
+    'ramp_steps',
+    'pseudo_test_cfg',
+    'selector',
+    'consistency',
+    'mix',
+    'sums_images',
+    'doubtful',
+    'box_weight',
+    'empty_images',
+    'freeze_teacher',
+)
+
+
+def check_keys(cfg: ConfigDict) -> None:
+    """Raise :class:`InputError` for keys that nothing would read.
+
+    Args:
+        cfg (ConfigDict): ``semi_train_cfg``.
+    """
+    unknown = [key for key in cfg if key not in KEYS]
+    if unknown:
+        raise InputError(
+            f'semi_train_cfg: DSYMDetector knows no {", ".join(unknown)}: it '
+            f'knows {", ".join(KEYS)}; a threshold is '
+            "selector=dict(type='ScoreThreshold', score_thr=...)"
+        )
+
+
+def check_classes(selector: nn.Module, head: nn.Module) -> None:
+    """Raise :class:`InputError` if a selector is for other classes.
+
+    Args:
+        selector (nn.Module): Perhaps with ``num_classes``.
+        head (nn.Module): The student's.
+    """
+    known = getattr(selector, 'num_classes', None)
+    if known not in (None, head.num_classes):
+        raise InputError(
+            f'semi_train_cfg.selector: {type(selector).__name__} is for '
+            f'{known} classes, but {type(head).__name__} for '
+            f'{head.num_classes}: give both the number of the data set'
+        )
+
+
+def check_weights(head: nn.Module, knows_weights: bool) -> None:
+    """Raise :class:`InputError` if weights of boxes would be lost.
+
+    Args:
+        head (nn.Module): The student's.
+        knows_weights (bool): Whether a head of its kind looks at them.
+    """
+    if not knows_weights:
+        raise InputError(
+            f'{type(head).__name__} knows no weights of boxes: set '
+            "semi_train_cfg.selector=dict(type='ScoreThreshold') or "
+            'MixtureThreshold, and no filter that re-weights'
+        )
+    # one that only predicts has none
+    assigner = getattr(head, 'assigner', None)
+    if assigner and not isinstance(assigner, SparseTaskAlignedAssigner):
+        raise InputError(NEEDS_ROWS)

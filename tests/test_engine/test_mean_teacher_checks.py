@@ -1,0 +1,147 @@
+"""What MeanTeacherLoop refuses, and that it does so before the first step."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from tiny_semi import Record, semi_config, train
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from dsym.engine.mean_teacher_checks import check_first_image, check_views
+from dsym.errors import InputError
+
+
+def refused(config, match):
+    """Assert that a run ends with an error before a step of phase 1."""
+    record = Record()
+    with pytest.raises(InputError, match=match):
+        train(config, hooks=[record])
+    assert record.steps == []
+
+
+def test_ema_hook(tmp_path):
+    config = semi_config(tmp_path)
+    config.custom_hooks = [dict(type='EMAHook')]
+    refused(config, 'average of the average')
+
+
+@pytest.mark.parametrize(
+    'hook',
+    [
+        dict(type='mmdet.PipelineSwitchHook', switch_epoch=1),
+        dict(type='mmyolo.YOLOXModeSwitchHook', num_last_epochs=1),
+        dict(type='mmdet.YOLOXModeSwitchHook', num_last_epochs=1),
+    ],
+)
+def test_hook_that_would_switch_the_unlabelled_pipeline(tmp_path, hook):
+    config = semi_config(tmp_path)
+    if 'switch_epoch' in hook:
+        pipeline = config.train_dataloader.dataset.pipeline
+        hook = dict(hook, switch_pipeline=pipeline)
+    config.custom_hooks = [hook]
+    refused(config, 'SwitchHook of custom_hooks .* CloseMosaicHook')
+
+
+@pytest.mark.parametrize('hook', ['YOLOv5', 'PPYOLOE'])
+def test_schedule_of_a_hook(tmp_path, hook):
+    """Steps of all epochs by one length, or, of YOLOv5's, no end of it."""
+    config = semi_config(tmp_path)
+    kind = f'{hook}ParamSchedulerHook'
+    config.default_hooks.param_scheduler = dict(type=f'mmyolo.{kind}')
+    refused(config, f'{kind} .*by_epoch=False')
+
+
+def test_schedule_by_epochs__where_epochs_differ(tmp_path):
+    config = semi_config(tmp_path)
+    config.param_scheduler = dict(
+        type='LinearLR', by_epoch=True, end=3, convert_to_iter_based=True
+    )
+    refused(config, 'by_epoch=False')
+
+
+def test_plain_model(tmp_path):
+    config = semi_config(tmp_path)
+    config.model = config.model.detector
+    refused(config, 'DSYMDetector')
+
+
+def test_adaptive_average__of_no_disagreement(tmp_path):
+    config = semi_config(tmp_path, ema=dict(type='AdaptiveEMA'))
+    config.model.semi_train_cfg.consistency = None
+    refused(config, r"consistency=dict\(type='ConsistencyLoss'\)")
+
+
+def test_adaptive_average__of_phase_1(tmp_path):
+    config = semi_config(tmp_path, burn_in_ema=dict(type='AdaptiveEMA'))
+    refused(config, 'burn_in_ema.*WarmupEMA')
+
+
+@pytest.mark.parametrize('branches', [True, False])
+def test_unlabelled_images__with_a_labelled_pipeline(tmp_path, branches):
+    """They would be labelled images of background."""
+    config = semi_config(tmp_path)
+    pipeline = config.train_dataloader.dataset.pipeline
+    if not branches:
+        pack = dict(type='mmdet.PackDetInputs', meta_keys=('img_path',))
+        pipeline = [*pipeline[:-1], pack]
+    config.train_cfg.unlabeled_dataloader.dataset.pipeline = pipeline
+    refused(config, 'no unsup_teacher: .*mmdet.MultiBranch')
+
+
+@pytest.mark.parametrize('branch', ['unsup_teacher', 'unsup_student'])
+def test_view__without_homography(tmp_path, branch):
+    config = semi_config(tmp_path)
+    pipeline = config.train_cfg.unlabeled_dataloader.dataset.pipeline
+    pack = pipeline[-1][branch][-1]
+    assert pack.type == 'mmdet.PackDetInputs'
+    pack.meta_keys = ('img_path', 'ori_shape', 'img_shape')
+    refused(config, 'no homography_matrix')
+
+
+@pytest.mark.parametrize(
+    'inputs, missing',
+    [
+        ([torch.zeros(3, 8, 8)], 'unsup_teacher'),
+        (torch.zeros(1, 3, 8, 8), 'unsup_teacher'),
+        (dict(sup=[1, 2]), 'unsup_teacher'),
+        (dict(unsup_teacher=[1, 2]), 'unsup_student'),
+        # one image of two would be no one's
+        (dict(unsup_teacher=[1, 2], unsup_student=[1, None]), 'unsup_student'),
+    ],
+)
+def test_views__of_every_image(inputs, missing):
+    with pytest.raises(InputError, match=f'gives no {missing}'):
+        check_views(dict(inputs=inputs))
+
+
+def draws():
+    """The next number of each generator."""
+    return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+
+class Drawn(Dataset):
+    """Augmentations that are drawn from every generator."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        draws()
+        views = dict(unsup_teacher=1, unsup_student=1)
+        return dict(inputs=views, data_samples=views)
+
+
+def test_first_image__leaves_the_draws_of_the_run():
+    found = []
+    for look in (False, True):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        if look:
+            loader = DataLoader(Drawn(), collate_fn=pseudo_collate)
+            check_first_image(loader, nn.Identity())
+        found.append(draws())
+    assert found[0] == found[1]
