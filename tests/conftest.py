@@ -21,9 +21,9 @@ import dsym  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first: at the end one process would work alone.
+    """Files that start whole tools first, the longest ones.
 
-    They start whole tools, a third of all the time.
+    At the end one process would work on them and the other wait.
     """
     items.sort(key=lambda item: item.path.parent.name != 'test_tools')
 
