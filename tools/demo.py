@@ -4,9 +4,12 @@ Usage: python tools/demo.py [STUDY] [--work-dir DIR]
 
 A supervised detector, a small CLIP, a diffusion model, and the mean teacher
 that joins them: the runs of configs/studies/demo.yaml, each by the ordinary
-tool, whose command is printed. Then a report that compares the first run with
-the last. A second call goes on where an interrupted one stopped and repeats no
-finished step. A changed study or config gets a work_dir of its own.
+tool, whose command is printed. The last run is made of the others. These need
+nothing of each other, so the first and the rest are trained side by side,
+each on half of the cores: small networks gain little from a second one. Then a
+report compares the first run with the last. A second call goes on where an
+interrupted one stopped and repeats no finished step. A changed study or config
+gets a work_dir of its own.
 """
 
 import argparse
@@ -15,14 +18,17 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List
 
-from studies.plan import Run, load_study
+from studies.plan import Run, StudyError, load_study
 from studies.resume import last_checkpoint
+from study import is_recorded
 from toolbox_script import stop
 
 from dsym.diffusion.synthetic_settings import digest
+from dsym.engine.cpu_threads_hook import usable_cores
 from dsym.visualization import load_json
 
 TOOLS = Path(__file__).resolve().parent
@@ -52,17 +58,48 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def call(tool: str, *arguments: object) -> None:
-    """Run one of the tools; its failure ends the demo."""
+def call(tool: str, *arguments: object, **variables: str) -> None:
+    """Run one of the tools; its failure ends the demo.
+
+    Args:
+        tool (str): Its file in tools/.
+        *arguments (object): Of its command line.
+        **variables (str): Of its environment, beside ours.
+    """
     command = [sys.executable, str(TOOLS / tool), *map(str, arguments)]
     place = f'{PLACE}={shlex.quote(os.environ[PLACE])}'
-    print(f'[demo] $ {place} {shlex.join(command)}', flush=True)
-    code = subprocess.run(command).returncode
+    given = ''.join(f' {key}={value}' for key, value in variables.items())
+    print(f'[demo] $ {place}{given} {shlex.join(command)}', flush=True)
+    code = subprocess.run(command, env={**os.environ, **variables}).returncode
     if code:
         stop(
             f'{tool} ended with status {code}, see above; after the remedy '
             'the same command goes on from here.'
         )
+
+
+def train_side_by_side(runs: List[Run], command: List[object]) -> None:
+    """Do the first run and the others but the last at the same time.
+
+    Args:
+        runs (list[Run]): Of the study.
+        command (list): Of study.py, without its choice of runs.
+    """
+    halves = [
+        [run.id for run in half if not is_recorded(run)]
+        for half in (runs[:1], runs[1:-1])
+    ]
+    variables = {}
+    if all(halves) and 'OMP_NUM_THREADS' not in os.environ:
+        variables['OMP_NUM_THREADS'] = str(max(usable_cores() // 2, 1))
+    with ThreadPoolExecutor() as pool:
+        calls = [
+            pool.submit(call, *command, '--only', *half, **variables)
+            for half in halves
+            if half
+        ]
+    for done in calls:
+        done.result()
 
 
 def compared(runs: List[Run]) -> List[Run]:
@@ -104,11 +141,16 @@ def main() -> None:
 
     names = ', '.join(run.id for run in runs)
     print(f'[demo] {len(runs)} runs: {names}; then a report', flush=True)
-    call(
+    runs = load_study(args.study, ROOT, parent, results)
+    command = [
         'study.py', 'run', args.study, '--work-dirs', parent,
         '--results', results,
-    )  # fmt: skip
-    runs = load_study(args.study, ROOT, parent, results)
+    ]  # fmt: skip
+    try:
+        train_side_by_side(runs, command)
+    except StudyError as error:
+        stop(str(error))
+    call(*command)
     last = compared(runs)[-1]
     page, figures = parent / 'report.html', last.work_dir / 'figures'
     drawn = parent / '.figures-done'  # not half of them
@@ -128,7 +170,7 @@ def main() -> None:
     for path in sorted(figures.glob('*.png')):
         print(f'[demo] figure: {path}')
     print(f'[demo] report: {page}, to be opened in a browser')
-    print(f'[demo] {(time.monotonic() - start) / 60:.1f} min')
+    print(f'[demo] {(time.monotonic() - start) / 60:.1f} min in this call')
     print(f'[demo] {summary(runs)}')
 
 

@@ -24,7 +24,7 @@ import sys
 import time
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 from studies.paper_tables import page
 from studies.plan import Run, StudyError, load_study
@@ -69,7 +69,10 @@ def parse_args() -> argparse.Namespace:
             '--root', type=Path, default=ROOT, help='of the paths in the study'
         )
         command.add_argument(
-            '--only', help="runs with such an id, e.g. 'yolov9-t_*'"
+            '--only',
+            nargs='+',
+            default=['*'],
+            help="runs with such ids, e.g. 'yolov9-t_*'",
         )
         command.add_argument(
             '--results',
@@ -114,8 +117,16 @@ def newest_progress(text: str) -> str:
     return ''
 
 
-def watch(process: subprocess.Popen, log: Path, seconds: float = 30) -> int:
+def watch(
+    process: subprocess.Popen, log: Path, name: str, seconds: float = 30
+) -> int:
     """Wait for a tool and show, every so many seconds, how far its log is.
+
+    Args:
+        process (Popen): Of the tool.
+        log (Path): What it writes.
+        name (str): Of the run, for each line: studies may run side by side.
+        seconds (float): Defaults to 30.
 
     Returns:
         int: The tool's exit status.
@@ -132,7 +143,8 @@ def watch(process: subprocess.Popen, log: Path, seconds: float = 30) -> int:
         progress = newest_progress(new)
         if progress and progress != shown:
             shown = progress
-            print(f'[study] {" ".join(shown.split())}', flush=True)
+            line = ' '.join(shown.split())
+            print(f'[study] {name}: {line}', flush=True)
 
 
 class Worker:
@@ -161,7 +173,7 @@ class Worker:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        code = watch(process, log)
+        code = watch(process, log, self.run.id)
         if code:
             lines = log.read_text(errors='replace').strip().splitlines()
             stop(
@@ -293,17 +305,17 @@ def is_recorded(run: Run) -> bool:
     return not missing
 
 
-def choose(runs: List[Run], pattern: Optional[str]) -> List[Run]:
-    """Keep the runs whose id matches a pattern as in the shell.
+def choose(runs: List[Run], patterns: List[str]) -> List[Run]:
+    """Keep the runs whose ids match one of several patterns of the shell.
 
     Raises:
-        StudyError: If none does.
+        StudyError: If a pattern matches none.
     """
-    chosen = [run for run in runs if fnmatch(run.id, pattern or '*')]
-    if not chosen:
-        names = ', '.join(run.id for run in runs)
-        raise StudyError(f'--only {pattern} names none of {names}')
-    return chosen
+    for pattern in patterns:
+        if not any(fnmatch(run.id, pattern) for run in runs):
+            names = ', '.join(run.id for run in runs)
+            raise StudyError(f'--only {pattern} names none of {names}')
+    return [x for x in runs if any(fnmatch(x.id, y) for y in patterns)]
 
 
 def planned(args: argparse.Namespace) -> List[Run]:

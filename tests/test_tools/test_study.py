@@ -354,5 +354,5 @@ def test_watch__shows_what_is_new_in_the_log(tmp_path, capsys):
     watch = runpy.run_path(str(STUDY))['watch']
     with log.open('a') as out:
         process = subprocess.Popen([sys.executable, '-c', code], stdout=out)
-    assert watch(process, log, 0.2) == 3
-    assert capsys.readouterr().out == f'[study] {line}\n'
+    assert watch(process, log, 'one_seed0', 0.2) == 3
+    assert capsys.readouterr().out == f'[study] one_seed0: {line}\n'
