@@ -13,13 +13,14 @@ CONFIGS = DEMO.parents[1] / 'configs'
 
 
 def write_study(folder):
-    """A run that only makes a checkpoint, and one that is tested."""
+    """Two runs that only make a checkpoint, and one that is tested."""
     config = str(write_config(folder, CONFIGS))
     short = {'default_hooks.checkpoint.interval': 1}
     study = dict(
         tests=dict(test={}),
         runs=[
             dict(name='made', config=config, options=short, tests={}),
+            dict(name='too', config=config, options=short, tests={}),
             dict(name='last', config=config, options=short, seeds=[1]),
         ],
     )
@@ -42,10 +43,16 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
         return done.stdout.splitlines(), out
 
     lines, _ = call()
+    # first those that the last is made of, side by side
+    studies = [x.split() for x in lines if 'study.py run' in x]
+    chosen = [x[x.index('--only') + 1 :] for x in studies[:2]]
+    assert sorted(chosen) == [['made_seed0'], ['too_seed0']]
+    assert '--only' not in studies[2] and len(studies) == 3
     results = next(tmp_path.glob('work_dirs/demo/tiny_*/results'))
-    # the run without a test leaves no record
+    # runs without a test leave no record
     assert [x.name for x in results.iterdir()] == ['last_seed1.json']
-    assert (results.parent / 'tiny/made_seed0/epoch_1.pth').is_file()
+    for name in ('made', 'too'):
+        assert (results.parent / f'tiny/{name}_seed0/epoch_1.pth').is_file()
     figures = [
         Path(line.split(': ', 1)[1])
         for line in lines
@@ -74,7 +81,7 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     place = f'DSYM_DEMO={results.parent / "tiny"} '
     assert all(place in x for x in commands)
     assert figures[-1].is_file()
-    assert of_tools.count('done before') == 2
+    assert of_tools.count('done before') == 3
     assert again[-1] == expected
 
 
