@@ -4,6 +4,7 @@ import gc
 import os
 from pathlib import Path
 
+import cv2
 import pytest
 
 # Before torch counts the cores: processes of pytest-xdist share them.
@@ -15,9 +16,13 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
 
 # Before dsym: mmdet and diffusers look for some peers when they are imported.
 import peers  # noqa: F401
+from mmengine.logging import MMLogger
 from tiny_run import STUBS
 
 import dsym  # noqa: F401
+
+# The official YOLOv9 code replaces them when it is imported.
+OPENCV = {x: getattr(cv2, x) for x in ('imread', 'imwrite', 'imshow')}
 
 
 def pytest_collection_modifyitems(items):
@@ -44,6 +49,18 @@ def neu_det_root():
     if not root or not Path(root).is_dir():
         pytest.skip('NEU-DET is absent: set NEU_DET_ROOT to its folder')
     return Path(root)
+
+
+@pytest.fixture(autouse=True)
+def _process_as_before():
+    """Undo what a test's peers and tools change for all that come after."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    yield
+    for one in (logger, MMLogger.get_current_instance()):
+        one.setLevel(level)
+    for name, function in OPENCV.items():
+        setattr(cv2, name, function)
 
 
 @pytest.fixture(scope='session', autouse=True)
