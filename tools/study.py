@@ -14,7 +14,6 @@ puts the records that a YAML names beside the paper's tables.
 """
 
 import argparse
-import fcntl
 import json
 import os
 import re
@@ -31,6 +30,7 @@ from studies.plan import Run, StudyError, load_study
 from studies.record import write_record
 from studies.resume import (
     last_checkpoint,
+    locked,
     mend_last_checkpoint,
     write_json,
 )
@@ -46,8 +46,6 @@ PROGRESS = re.compile(
 )
 BAR = re.compile(r'\d+/\d+ \[\d[\d:]*<')
 TAIL = 2**16  # bytes of a log that are looked through
-# Seconds: a loader's worker looks every 5 whether its parent is alive.
-LETTING_GO = 15
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
@@ -324,26 +322,6 @@ def planned(args: argparse.Namespace) -> List[Run]:
         args.study, args.root, args.work_dirs.resolve(), args.results
     )
     return choose(runs, args.only)
-
-
-def locked(file: int) -> bool:
-    """Take a lock, which a killed training holds until it is gone.
-
-    Args:
-        file (int): Descriptor of the file to lock.
-
-    Returns:
-        bool: False if somebody has it for ``LETTING_GO`` seconds more.
-    """
-    deadline = time.monotonic() + LETTING_GO
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.2)
 
 
 def run_study(args: argparse.Namespace) -> None:

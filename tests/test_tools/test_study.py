@@ -25,7 +25,7 @@ from dsym.visualization.report.inputs import read_results
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
-import study  # noqa: E402
+from studies import resume  # noqa: E402
 from studies.plan import load_study  # noqa: E402
 from studies.record import (  # noqa: E402
     epoch_losses,
@@ -123,13 +123,13 @@ def test_killed_study_goes_on_and_recorded_run_is_skipped(tmp_path, call):
 def test_lock_of_a_killed_training__is_waited_for(
     tmp_path, monkeypatch, held, expected
 ):
-    monkeypatch.setattr(study, 'LETTING_GO', 1)
+    monkeypatch.setattr(resume, 'LETTING_GO', 1)
     path = tmp_path / 'lock'
     with path.open('w') as theirs, path.open('w') as ours:
         fcntl.flock(theirs, fcntl.LOCK_EX)
         gone = threading.Timer(held, fcntl.flock, (theirs, fcntl.LOCK_UN))
         gone.start()
-        assert study.locked(ours.fileno()) == expected
+        assert resume.locked(ours.fileno()) == expected
         gone.join()
 
 

@@ -25,15 +25,14 @@ from typing import Any, Dict, List
 
 import numpy as np
 import torch
+from audit_record import write_audit
 
 from dsym.clip import Prompts, RegionSettings, load_clip
 from dsym.clip.pseudo_label_filter import CONFIDENT
 from dsym.clip.scorer import MODES, CLIPScorer
 from dsym.errors import InputError, MissingFileError
 from dsym.evaluation.detection_curves import box_iou, match_detections
-from dsym.evaluation.pseudo_label_audit import nan_to_none
 from dsym.evaluation.region_grade_metric import auroc
-from dsym.provenance import describe_machine, git_commit
 
 IOU = np.array([0.5], dtype=np.float32)
 BATCH = 32  # images
@@ -276,17 +275,10 @@ def main() -> None:
             truth=int(boxes.truth.sum()),
             wrong_of_most_confident=wrong_ones(boxes),
             predictions=Path(args.predictions).name,
-            clip=Path(args.clip).name,
-            fingerprint=clip.fingerprint(),
             regions=settings,
-            commit=git_commit(),
-            machine=describe_machine(),
             rankings=results,
         )
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(nan_to_none(content), indent=2)
-        args.out.write_text(text + '\n')
-        print(f'wrote {args.out}')
+        write_audit(args.out, args.clip, clip, content)
 
 
 if __name__ == '__main__':

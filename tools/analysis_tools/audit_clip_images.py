@@ -12,7 +12,6 @@ surfaces of SteelSynth; noise, white and smooth. They are written to
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
@@ -21,6 +20,7 @@ import cv2
 import mmcv
 import numpy as np
 import torch
+from audit_record import write_audit
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
@@ -36,7 +36,6 @@ from dsym.clip.scorer import MODES
 from dsym.datasets.real_images import labelled_images, real_part
 from dsym.datasets.steel_textures import SURFACES, smooth_noise, steel_surface
 from dsym.errors import InputError
-from dsym.provenance import describe_machine, git_commit
 
 MIN_SIDE = 64  # px of a crop without a defect, of 200
 TRIES = 200
@@ -222,15 +221,9 @@ def main() -> None:
             images={k: len(x) for k, x in pictures.items()},
             image_tau=found.image_tau,
             typical_tau=found.typical_tau,
-            clip=Path(args.clip).name,
-            fingerprint=scorer.clip.fingerprint(),
-            commit=git_commit(),
-            machine=describe_machine(),
             kept=results,
         )
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(content, indent=2) + '\n')
-        print(f'wrote {args.out}')
+        write_audit(args.out, args.clip, scorer.clip, content)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ and promised, that of the boxes before, and what was reached.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import List, Tuple
@@ -21,6 +20,7 @@ from typing import List, Tuple
 import numpy as np
 import torch
 from audit_clip import BATCH, Boxes, most_confident
+from audit_record import write_audit
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -36,8 +36,6 @@ from dsym.clip.calibration import (
 from dsym.clip.scorer import MODES
 from dsym.datasets.real_images import labelled_images
 from dsym.errors import InputError
-from dsym.evaluation.pseudo_label_audit import nan_to_none
-from dsym.provenance import describe_machine, git_commit
 
 
 def parse_args() -> argparse.Namespace:
@@ -193,16 +191,9 @@ def main() -> None:
             truth=int(boxes.truth.sum()),
             wanted=args.precision,
             prior=args.prior,
-            clip=Path(args.clip).name,
-            fingerprint=scorer.clip.fingerprint(),
-            commit=git_commit(),
-            machine=describe_machine(),
             modes=results,
         )
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(nan_to_none(content), indent=2)
-        args.out.write_text(text + '\n')
-        print(f'wrote {args.out}')
+        write_audit(args.out, args.clip, scorer.clip, content)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,35 @@
 """What a killed training leaves behind, made fit to go on from."""
 
+import fcntl
 import json
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Any, Optional
+
+# Seconds: a loader's worker looks every 5 whether its parent is alive.
+LETTING_GO = 15
+
+
+def locked(file: int) -> bool:
+    """Take a lock, which a killed training holds until it is gone.
+
+    Args:
+        file (int): Descriptor of the file to lock.
+
+    Returns:
+        bool: False if somebody has it for ``LETTING_GO`` seconds more.
+    """
+    deadline = time.monotonic() + LETTING_GO
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
 
 
 def write_json(path: Path, content: Any) -> None:
