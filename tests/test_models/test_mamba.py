@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from peers.mamba_ssm_reference import find_mamba_ssm
 from require_peer import require_peer
 
-from dsym.models.layers import Mamba
+from dsym.models.layers import Mamba, causal_conv_silu
+from dsym.ops import load_ops
 
 
 @pytest.fixture
@@ -94,3 +96,38 @@ def test_autocast__as_float32():
         assert ours[name].dtype == torch.float32
         error = (ours[name] - gradient).abs().max()
         assert error <= 2**-4 * gradient.abs().max(), name
+
+
+@pytest.mark.skipif(not load_ops(), reason='no C++ compiler or ninja here')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ('length', 'width', 'bias'),
+    [(1, 4, True), (3, 4, False), (129, 3, True), (300, 2, True)],
+)
+def test_causal_conv__of_pytorch(length, width, bias, dtype):
+    """The operator on a slice of more channels, across its parts of 128."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv1d(
+        32, 32, width, groups=32, padding=width - 1, bias=bias
+    ).to(dtype)
+    both = torch.randn(2, length, 64, dtype=dtype, requires_grad=True)
+    x = both.chunk(2, -1)[1]
+    y, dy = causal_conv_silu(x, conv), torch.randn(2, length, 32, dtype=dtype)
+    expected = F.silu(conv(x.transpose(1, 2))[..., :length]).transpose(1, 2)
+    tolerance = dict(rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(y, expected, **tolerance)
+    inputs = (both, *conv.parameters())
+    ours = torch.autograd.grad(y, inputs, dy)
+    for found, wanted in zip(ours, torch.autograd.grad(expected, inputs, dy)):
+        torch.testing.assert_close(found, wanted, **tolerance)
+
+
+@pytest.mark.skipif(not load_ops(), reason='no C++ compiler or ninja here')
+def test_causal_conv__other_channels_by_pytorch():
+    """5 are no whole vector anywhere."""
+    conv = torch.nn.Conv1d(5, 5, 4, groups=5, padding=3)
+    x = torch.randn(2, 7, 5)
+    expected = F.silu(conv(x.transpose(1, 2))[..., :7]).transpose(1, 2)
+    assert torch.equal(causal_conv_silu(x, conv), expected)
+    with pytest.raises(RuntimeError, match='channels in multiples of'):
+        torch.ops.dsym.causal_conv_silu(x, torch.ones(4, 5), torch.ones(5))

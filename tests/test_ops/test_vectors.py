@@ -24,6 +24,28 @@ def test_exp2():
     assert exp2(300.0) == 2.0**127
 
 
+def test_softplus():
+    """Of one scan's steps; an exponent x is rounded by |x| 2^-24."""
+    raw = torch.cat([torch.linspace(-80, 80, 3199), torch.tensor([0.0])])
+    rows, one = raw.view(50, 1, 64), torch.ones(50, 1, 1, 1)
+    # sequences of one token: y = step * u * B * C
+    y = torch.ops.dsym.selective_scan(
+        torch.ones_like(rows),
+        rows,
+        torch.zeros(1, 64),
+        one,
+        one,
+        torch.zeros(64),
+        None,
+        torch.zeros(64),
+        True,
+        False,
+    )[0]
+    exact = torch.log1p(torch.exp(raw.double()))
+    error = y.flatten().double() - exact
+    assert (error.abs() <= (4 + raw.abs()) * 2**-23 * exact).all()
+
+
 def test_sum_exp2__as_often_as_asked():
     powers = torch.tensor([0.0, 1.0, 2.0, 3.0] * 16)
     assert torch.ops.dsym.sum_exp2(powers, 3) == 3 * 16 * (1 + 2 + 4 + 8)

@@ -1,3 +1,4 @@
+from .causal_conv import causal_conv_silu
 from .conv_bn_silu import ConvBNSiLU
 from .gelan import (
     ELAN1,
@@ -28,6 +29,7 @@ __all__ = [
     'RepNCSP',
     'RepNCSPELAN4',
     'Scan2D',
+    'causal_conv_silu',
     'cb_fuse',
     'choose_backend',
     'selective_scan',

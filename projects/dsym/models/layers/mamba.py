@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .causal_conv import causal_conv_silu
 from .selective_scan import selective_scan
 
 
@@ -99,10 +100,8 @@ class Mamba(nn.Module):
         Returns:
             Tensor: ``(B, L, d_model)``.
         """
-        length = hidden_states.size(1)
         x, z = self.in_proj(hidden_states).chunk(2, -1)
-        x = self.conv1d(x.transpose(1, 2))[..., :length]
-        x = F.silu(x).transpose(1, 2)
+        x = causal_conv_silu(x, self.conv1d)
         steps, B, C = self.x_proj(x).split(
             [self.dt_rank, self.d_state, self.d_state], -1
         )

@@ -1,82 +1,107 @@
-from typing import Callable, Dict, NamedTuple
+import functools
+import warnings
+from typing import Callable, Dict, NamedTuple, Tuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from ...errors import InputError
 from .mamba import Mamba
 
+# From the numbers of a map's places (H, W) to sequences of them (k, L).
+Walk = Callable[[np.ndarray], np.ndarray]
+
+
+def _rows(places: np.ndarray) -> np.ndarray:
+    return places.reshape(1, -1)
+
+
+def _columns(places: np.ndarray) -> np.ndarray:
+    return places.T.reshape(1, -1)
+
+
+def _reversed(walk: Walk) -> Walk:
+    return lambda places: walk(places)[:, ::-1]
+
+
+WALKS = (_rows, _columns, _reversed(_rows), _reversed(_columns))
+
+
+def _strided(places: np.ndarray) -> np.ndarray:
+    """Every second row and column, four times, each walked another way."""
+    return np.concatenate(
+        [walk(places[i // 2 :: 2, i % 2 :: 2]) for i, walk in enumerate(WALKS)]
+    )
+
+
+# Of each way of scanning, one Mamba block a walk.
+SCANS: Dict[str, Tuple[Walk, ...]] = {
+    'bidirectional': (_rows, _reversed(_rows)),
+    'cross': WALKS,
+    'strided': (_strided,),
+}
+
 
 class Order(NamedTuple):
-    """A way to walk over a feature map ``(B, H, W, C)``.
+    """Where the tokens of a walk are in a map, whose places have numbers.
 
     Attributes:
-        to_tokens (callable): Gives the tokens ``(B', L', C)``.
-        to_map (callable): Takes tokens and the map's shape back.
+        length (int): Of a sequence.
+        places (Tensor): Of each token, its place in the map.
+        tokens (Tensor): Of each place, its token.
     """
 
-    to_tokens: Callable[[Tensor], Tensor]
-    to_map: Callable[[Tensor, torch.Size], Tensor]
+    length: int
+    places: Tensor
+    tokens: Tensor
 
 
-def _rows(x: Tensor) -> Tensor:
-    return x.flatten(1, 2)
+@functools.lru_cache(maxsize=128)
+def order_of(walk: Walk, size: torch.Size, device: torch.device) -> Order:
+    """Walk over the numbered places of a map.
+
+    Args:
+        walk (callable): The way.
+        size (torch.Size): Height and width of the map.
+        device (torch.device): Where the order is wanted.
+
+    Returns:
+        Order: On that device.
+    """
+    sequences = walk(np.arange(size.numel()).reshape(size))
+    places = torch.from_numpy(sequences.flatten())
+    tokens = torch.from_numpy(sequences.argsort(None))
+    return Order(sequences.shape[1], places.to(device), tokens.to(device))
 
 
-def _from_rows(tokens: Tensor, shape: torch.Size) -> Tensor:
-    return tokens.unflatten(1, shape[1:3])
+class _Permute(Function):
+    """Rows in another order; the gradient of an index would be a sum."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.order, ctx.inverse = order, inverse
+        return x.index_select(1, order)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tuple[Tensor, None, None]:
+        return _Permute.apply(grad, ctx.inverse, ctx.order), None, None
 
 
-def _columns(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(1, 2)
+def _permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    if torch.onnx.is_in_onnx_export():  # it has no autograd functions
+        return x.index_select(1, order)
+    return _Permute.apply(x, order, inverse)
 
 
-def _from_columns(tokens: Tensor, shape: torch.Size) -> Tensor:
-    return tokens.unflatten(1, (shape[2], shape[1])).transpose(1, 2)
-
-
-def _reversed(order: Order) -> Order:
-    return Order(
-        lambda x: order.to_tokens(x).flip(1),
-        lambda tokens, shape: order.to_map(tokens.flip(1), shape),
-    )
-
-
-ROWS = Order(_rows, _from_rows)
-COLUMNS = Order(_columns, _from_columns)
-WALKS = (ROWS, COLUMNS, _reversed(ROWS), _reversed(COLUMNS))
-
-
-def _strided(x: Tensor) -> Tensor:
-    """Every second row and column, four times, each walked another way."""
-    x = F.pad(x, (0, 0, 0, x.size(2) % 2, 0, x.size(1) % 2))
-    return torch.cat(
-        [
-            walk.to_tokens(x[:, i // 2 :: 2, i % 2 :: 2])
-            for i, walk in enumerate(WALKS)
-        ]
-    )
-
-
-def _from_strided(tokens: Tensor, shape: torch.Size) -> Tensor:
-    batch, height, width, channels = shape
-    half = torch.Size((batch, (height + 1) // 2, (width + 1) // 2, channels))
-    grids = [
-        walk.to_map(part, half)
-        for walk, part in zip(WALKS, tokens.split(batch))
-    ]
-    # (row, column, B, H / 2, W / 2, C) to (B, H / 2, row, W / 2, column, C)
-    x = torch.stack(grids).unflatten(0, (2, 2)).permute(2, 3, 0, 4, 1, 5)
-    return x.flatten(3, 4).flatten(1, 2)[:, :height, :width]
-
-
-# Of each way of scanning, one Mamba block an order.
-SCANS: Dict[str, tuple] = {
-    'bidirectional': (ROWS, _reversed(ROWS)),
-    'cross': WALKS,
-    'strided': (Order(_strided, _from_strided),),
-}
+def _size(rows: Tensor) -> torch.Size:
+    """Height and width, which an export of one image size may fix."""
+    with warnings.catch_warnings():
+        if torch.jit.is_tracing():
+            warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        return torch.Size(int(n) for n in rows.shape[1:3])
 
 
 class Scan2D(nn.Module):
@@ -115,12 +140,14 @@ class Scan2D(nn.Module):
             raise InputError(
                 f'scan={scan!r} of Scan2D: give one of {tuple(SCANS)}'
             )
-        self.orders = SCANS[scan]
+        self.walks = SCANS[scan]
+        # the strided walk wants as many even as odd rows and columns
+        self.multiple = 2 if scan == 'strided' else 1
         self.zero_init = zero_init
         self.norm = nn.LayerNorm(channels)
         self.norm.bias._no_warmup = True
         self.mixers = nn.ModuleList(
-            Mamba(channels, **mamba) for _ in self.orders
+            Mamba(channels, **mamba) for _ in self.walks
         )
 
     def init_weights(self) -> None:
@@ -140,8 +167,22 @@ class Scan2D(nn.Module):
             Tensor: ``(B, C, H, W)``.
         """
         rows = self.norm(x.permute(0, 2, 3, 1))
-        mixed = sum(
-            order.to_map(mixer(order.to_tokens(rows)), rows.shape)
-            for order, mixer in zip(self.orders, self.mixers)
-        )
-        return x + mixed.permute(0, 3, 1, 2) / len(self.orders)
+        height, width = _size(rows)
+        below, right = -height % self.multiple, -width % self.multiple
+        if below or right:
+            rows = F.pad(rows, (0, 0, 0, right, 0, below))
+        mixed = [
+            self._mix(rows, walk, mixer)
+            for walk, mixer in zip(self.walks, self.mixers)
+        ]
+        mean = mixed[0] if len(mixed) == 1 else sum(mixed) / len(mixed)
+        return x + mean[:, :height, :width].permute(0, 3, 1, 2)
+
+    def _mix(self, rows: Tensor, walk: Walk, mixer: Mamba) -> Tensor:
+        """Mix a map ``(B, H, W, C)`` along one walk."""
+        size = _size(rows)
+        order = order_of(walk, size, rows.device)
+        tokens = _permute(rows.flatten(1, 2), order.places, order.tokens)
+        tokens = mixer(tokens.reshape(-1, order.length, rows.size(-1)))
+        tokens = tokens.reshape(-1, size.numel(), rows.size(-1))
+        return _permute(tokens, order.tokens, order.places).unflatten(1, size)

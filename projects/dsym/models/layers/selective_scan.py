@@ -108,45 +108,70 @@ def _check(backend: str, tensors: Dict[str, Optional[Tensor]]) -> None:
 
 
 def _scan_torch(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+    u: Tensor,
+    steps: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Optional[Tensor],
+    bias: Tensor,
+    positive: bool,
 ) -> Tuple[Tensor, Tensor]:
     """Scan chunk by chunk in PyTorch.
 
     Args:
         u (Tensor): ``(b, L, D)``.
-        delta (Tensor): ``(b, L, D)``.
+        steps (Tensor): ``(b, L, D)``.
         A (Tensor): ``(N, D)``.
         B (Tensor): ``(b, L, groups, N)``.
         C (Tensor): As ``B``.
         D (Tensor): ``(D,)``.
+        z (Tensor, optional): ``(b, L, D)``.
+        bias (Tensor): Of the steps, ``(D,)``.
+        positive (bool): Whether steps go through a softplus.
 
     Returns:
         tuple[Tensor]: ``(b, L, D)`` and the last state ``(b, N, D)``.
     """
+    delta = steps + bias
+    if positive:
+        delta = F.softplus(delta)
     if torch.onnx.is_in_onnx_export():  # it has no autograd functions
         y, last, _ = scan_in_chunks(u, delta, A, B, C)
     else:
         y, last = ChunkedScan.apply(u, delta, A, B, C)
-    return torch.addcmul(y, u, D), last
+    y = torch.addcmul(y, u, D)
+    return (y if z is None else y * F.silu(z)), last
 
 
 def _scan_cpp(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor
+    u: Tensor,
+    steps: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Optional[Tensor],
+    bias: Tensor,
+    positive: bool,
 ) -> Tuple[Tensor, Tensor]:
     """Call the C++ operator, as :func:`_scan_torch`, on whole vectors."""
     groups, channels = B.size(2), u.size(2)
     lanes = torch.ops.dsym.vector_bytes() // u.element_size()
     missing = -(channels // groups) % lanes
 
-    def padded(x: Tensor) -> Tensor:
-        if missing:
-            x = F.pad(x.unflatten(-1, (groups, -1)), (0, missing)).flatten(-2)
-        return x.contiguous()
+    def padded(x: Optional[Tensor]) -> Optional[Tensor]:
+        if x is None or not missing:
+            return x
+        return F.pad(x.unflatten(-1, (groups, -1)), (0, missing)).flatten(-2)
 
-    u, delta, A, D = padded(u), padded(delta), padded(A), padded(D)
-    inputs = (u, delta, A, B.contiguous(), C.contiguous(), D)
-    keep = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
-    out = torch.ops.dsym.selective_scan(*inputs, keep)
+    inputs = (padded(u), padded(steps), padded(A), B, C, padded(D))
+    inputs += (padded(z), padded(bias))
+    keep = torch.is_grad_enabled() and any(
+        x is not None and x.requires_grad for x in inputs
+    )
+    out = torch.ops.dsym.selective_scan(*inputs, positive, keep)
     if missing:
         out = [
             x.unflatten(-1, (groups, -1))[..., :-missing].flatten(-2)
@@ -224,23 +249,19 @@ def selective_scan(
 
     # autocast would take the products of the plain path to bfloat16
     with torch.autocast(u.device.type, enabled=False):
-        steps = tokens(delta)
-        if delta_bias is not None:
-            steps = steps + delta_bias.to(exact)
-        if delta_softplus:
-            steps = F.softplus(steps)
         scan = _scan_cpp if backend == 'cpp' else _scan_torch
-        skip = u.new_zeros(u.size(1)) if D is None else D
+        nothing = u.new_zeros(u.size(1), dtype=exact)
         y, last = scan(
             tokens(u),
-            steps,
+            tokens(delta),
             A.to(exact).t(),
             group_tokens(B),
             group_tokens(C),
-            skip.to(exact),
+            nothing if D is None else D.to(exact),
+            None if z is None else tokens(z),
+            nothing if delta_bias is None else delta_bias.to(exact),
+            delta_softplus,
         )
-        y = y.transpose(1, 2)
-        if z is not None:
-            y = y * F.silu(z.to(exact))
+    y = y.transpose(1, 2)
     y = y.to(u.dtype)
     return (y, last.transpose(1, 2)) if return_last_state else y

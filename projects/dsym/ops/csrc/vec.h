@@ -107,7 +107,32 @@ inline vd exp2(vd x) {
 }
 
 constexpr double kLog2E = 1.4426950408889634;
-inline vf sigmoid(vf x) { return 1.f / (1.f + exp2(x * -float(kLog2E))); }
+template <typename V>
+V sigmoid(V x) {
+  return 1 / (1 + exp2(x * -decltype(x[0] + x[0])(kLog2E)));
+}
+
+// log(1 + exp(x)) = max(x, 0) + log(1 + y), y = exp(-|x|); the logarithm is
+// 2 artanh(s), s = y / (2 + y) <= 1/3, whose series ends at s^15 / 15: what
+// follows is below 3e-9 of it. Not a number stays that.
+inline vf softplus(vf x) {
+  const vf y = exp2((x < 0 ? x : -x) * float(kLog2E));
+  const vf s = y / (2.f + y), q = s * s;
+  vf p = vf{} + 1 / 15.f;
+  p = p * q + 1 / 13.f;
+  p = p * q + 1 / 11.f;
+  p = p * q + 1 / 9.f;
+  p = p * q + 1 / 7.f;
+  p = p * q + 1 / 5.f;
+  p = p * q + 1 / 3.f;
+  p = p * q + 1.f;
+  return (x < 0 ? vf{} : x) + 2.f * s * p;
+}
+inline vd softplus(vd x) {
+  for (int64_t i = 0; i < kLanes<double>; i++)
+    x[i] = (x[i] < 0 ? 0 : x[i]) + std::log1p(std::exp(-std::abs(x[i])));
+  return x;
+}
 
 template <typename T>
 const T* read(const at::Tensor& x) {
@@ -116,6 +141,32 @@ const T* read(const at::Tensor& x) {
 template <typename T>
 T* write(const at::Tensor& x) {
   return x.mutable_data_ptr<T>();
+}
+
+
+// Rows of channels at a distance, as a slice of the channels has them.
+template <typename T>
+struct Rows {
+  const T* data;
+  int64_t stride;
+  const T* at(int64_t row) const { return data + row * stride; }
+};
+
+// What rows() can read, (batch, rows, ...): x itself or a copy of it.
+inline at::Tensor regular(const at::Tensor& x) {
+  bool good = x.numel() && (x.size(0) == 1 ||
+                            x.stride(0) == x.size(1) * x.stride(1));
+  int64_t inner = 1;
+  for (int64_t dim = x.dim() - 1; dim > 1; dim--) {
+    good = good && (x.size(dim) == 1 || x.stride(dim) == inner);
+    inner *= x.size(dim);
+  }
+  return good ? x : x.contiguous();
+}
+
+template <typename T>
+Rows<T> rows(const at::Tensor& x) {
+  return {read<T>(x), x.stride(1)};
 }
 
 }  // namespace dsym
