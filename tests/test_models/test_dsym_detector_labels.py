@@ -70,6 +70,33 @@ def test_filter_before_selection__gives_the_selector_its_scores():
     assert [x.get('refused', False) for x in selected] == [False, True]
 
 
+class SecondRefused:
+    """A filter of whole images."""
+
+    def keep_images(self, samples):
+        return [True, False]
+
+    def __call__(self, samples, labels):
+        return labels
+
+
+def test_refused_images__are_not_in_the_selectors_count():
+    """One of two images a step, and its boxes alone, make the thresholds."""
+    selector = dict(type='ClassThresholds', boxes_per_image=[1.0] * 6)
+    model = build(mamba, selector=selector)
+    model.attach_filter(SecondRefused())
+    model.loss(*batch())
+    assert int(model.selector.images) == 1
+    first, second = model.pseudo_records
+    shown = first.stages['predicted'].scores.sort().values
+    kept = model.selector.scores[model.selector.scores >= 0]
+    assert torch.equal(kept.sort().values, shown)
+    # what the teacher found is still on record
+    assert len(second.stages['predicted']) > 0
+    assert len(second.stages['selected']) == 0
+    assert second.stages['selected'].refused
+
+
 def test_filter_before_selection__weights_that_the_head_would_lose():
     model = build(yolov8)
 

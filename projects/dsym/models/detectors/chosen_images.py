@@ -1,6 +1,7 @@
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.dist import all_reduce
 from mmengine.structures import InstanceData
 
@@ -59,3 +60,34 @@ def choose_images(
     seen = seen or [*range(len(labels))]
     learnt = [seen.index(i) for i in learnt] or [*range(len(seen))]
     return ChosenImages(seen, learnt, *shares, bool(anywhere[1]))
+
+
+def refuse_images(
+    pseudo_label_filter: Callable,
+    samples: Sequence[DetDataSample],
+    boxes: Sequence[InstanceData],
+) -> Sequence[InstanceData]:
+    """Let a filter refuse whole images before boxes are selected.
+
+    Line 14 of the paper's Table 1 comes before line 16: a selector that counts
+    images would expect boxes of those that are refused after it.
+
+    Args:
+        pseudo_label_filter (callable): It may have ``keep_images(samples)``,
+            which gives one bool an image.
+        samples (Sequence[DetDataSample]): The teacher's.
+        boxes (Sequence[InstanceData]): All of its boxes, by image.
+
+    Returns:
+        Sequence[InstanceData]: The same, but none of refused images, which
+        have ``refused`` in their meta.
+    """
+    keep_images = getattr(pseudo_label_filter, 'keep_images', None)
+    if keep_images is None:
+        return boxes
+    left = []
+    for found, kept in zip(boxes, keep_images(samples)):
+        found = found if kept else found[:0]
+        found.set_metainfo(dict(refused=not kept))
+        left.append(found)
+    return left

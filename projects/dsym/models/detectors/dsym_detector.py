@@ -15,7 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from ..dense_heads import YOLOv9Head
 from .checkpoints import double_plain, has_part
-from .chosen_images import choose_images
+from .chosen_images import choose_images, refuse_images
 from .dense_outputs import (
     branch_preprocessor,
     level_outputs,
@@ -180,7 +180,8 @@ class DSYMDetector(SemiBaseDetector):
                 original, ``scores``, ``labels``, ``rows`` and perhaps
                 ``weights``; gives the same with boxes dropped, relabelled or
                 weighted. From an image with ``refused`` in its meta the
-                student learns nothing.
+                student learns nothing. Its ``keep_images``, if it has one,
+                is asked first, so that no selector counts such images.
             before_selection (bool): Judge all of the teacher's boxes; the
                 selector then sees the scores that it gives. Defaults to
                 False.
@@ -273,7 +274,10 @@ class DSYMDetector(SemiBaseDetector):
         judge, before = self._filter
         if judge is not None and before:
             predicted = judge(samples, predicted)
-        labels = [self.selector(boxes) for boxes in predicted]
+        asked = predicted
+        if judge is not None and not before:
+            asked = refuse_images(judge, samples, predicted)
+        labels = [self.selector(boxes) for boxes in asked]
         stages = dict(predicted=predicted, selected=labels)
         if judge is not None and not before:
             labels = stages['filtered'] = judge(samples, labels)
