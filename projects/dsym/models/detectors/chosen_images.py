@@ -63,7 +63,7 @@ def choose_images(
 
 
 def refuse_images(
-    pseudo_label_filter: Callable,
+    pseudo_label_filter: Optional[Callable],
     samples: Sequence[DetDataSample],
     boxes: Sequence[InstanceData],
 ) -> Sequence[InstanceData]:
@@ -73,8 +73,8 @@ def refuse_images(
     images would expect boxes of those that are refused after it.
 
     Args:
-        pseudo_label_filter (callable): It may have ``keep_images(samples)``,
-            which gives one bool an image.
+        pseudo_label_filter (callable, optional): It may have
+            ``keep_images(samples)``, which gives one bool an image.
         samples (Sequence[DetDataSample]): The teacher's.
         boxes (Sequence[InstanceData]): All of its boxes, by image.
 

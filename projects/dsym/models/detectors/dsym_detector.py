@@ -274,9 +274,7 @@ class DSYMDetector(SemiBaseDetector):
         judge, before = self._filter
         if judge is not None and before:
             predicted = judge(samples, predicted)
-        asked = predicted
-        if judge is not None and not before:
-            asked = refuse_images(judge, samples, predicted)
+        asked = refuse_images(None if before else judge, samples, predicted)
         labels = [self.selector(boxes) for boxes in asked]
         stages = dict(predicted=predicted, selected=labels)
         if judge is not None and not before:
