@@ -90,7 +90,7 @@ def _build(name: str) -> None:
             except OSError:  # cut by a kill as well
                 library.unlink()
         print_log(
-            'compiling the C++ operators of dsym, once, about 40 s',
+            'compiling the C++ operators of dsym, once, about a minute',
             logger='current',
         )
         with _tools_on_path():
