@@ -98,9 +98,10 @@ def _permute(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
 
 def _size(rows: Tensor) -> torch.Size:
     """Height and width, which an export of one image size may fix."""
+    if not torch.jit.is_tracing():
+        return rows.shape[1:3]
     with warnings.catch_warnings():
-        if torch.jit.is_tracing():
-            warnings.simplefilter('ignore', torch.jit.TracerWarning)
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)
         return torch.Size(int(n) for n in rows.shape[1:3])
 
 

@@ -27,6 +27,7 @@ using dsym::rows;
 using dsym::sigmoid;
 using dsym::store;
 using dsym::Vec;
+using dsym::with_type;
 using dsym::write;
 
 constexpr int64_t kPart = 128;
@@ -115,14 +116,6 @@ struct Conv {
 
 using Context = torch::autograd::AutogradContext;
 using List = torch::autograd::variable_list;
-
-template <typename F>
-void with_type(const Tensor& x, const F& f) {
-  if (x.scalar_type() == at::kDouble)
-    f(double{});
-  else
-    f(float{});
-}
 
 struct CausalConv : torch::autograd::Function<CausalConv> {
   static Tensor forward(Context* ctx, const Tensor& x, const Tensor& w,

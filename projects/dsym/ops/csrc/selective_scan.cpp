@@ -35,6 +35,7 @@ using dsym::sigmoid;
 using dsym::softplus;
 using dsym::store;
 using dsym::Vec;
+using dsym::with_type;
 using dsym::write;
 
 constexpr int64_t kChunk = 64;
@@ -75,10 +76,11 @@ struct Inputs {
   const T *A, *D, *bias;
   bool positive;  // steps by softplus
 
-  Vec<T> step(int64_t row, int64_t d) const {
-    const Vec<T> x = load(steps.at(row) + d) + load(bias + d);
-    return positive ? softplus(x) : x;
+  // A step before its softplus, and the step.
+  Vec<T> raw(int64_t row, int64_t d) const {
+    return load(steps.at(row) + d) + load(bias + d);
   }
+  Vec<T> step(Vec<T> raw) const { return positive ? softplus(raw) : raw; }
 };
 
 template <typename T, int N>
@@ -109,7 +111,7 @@ void forward(const Sizes& s, const Inputs<T>& in, T* y, T* last,
                   h[n]);
         const int64_t row = b * s.length + t;
         const T *B = in.B.at(row) + g * states, *C = in.C.at(row) + g * states;
-        const V step = in.step(row, d), u = load(in.u.at(row) + d);
+        const V step = in.step(in.raw(row, d)), u = load(in.u.at(row) + d);
         const V x = step * u;
         V out = skip * u;
         for (int64_t n = 0; n < states; n++) {
@@ -198,8 +200,7 @@ class Backward {
     for (int64_t t = 0; t < count; t++) {
       const int64_t row = begin + t;
       const T* B = in.B.at(row) + g * states;
-      const V raw = load(in.steps.at(row) + d) + load(in.bias + d);
-      const V step = in.positive ? softplus(raw) : raw;
+      const V raw = in.raw(row, d), step = in.step(raw);
       steps[t] = step;
       slopes[t] = in.positive ? sigmoid(raw) : V{} + T(1);
       const V x = step * load(in.u.at(row) + d);
@@ -254,14 +255,6 @@ class Backward {
 
 using Context = torch::autograd::AutogradContext;
 using List = torch::autograd::variable_list;
-
-template <typename F>
-void with_type(const Tensor& x, const F& f) {
-  if (x.scalar_type() == at::kDouble)
-    f(double{});
-  else
-    f(float{});
-}
 
 // An autograd function wants a tensor where there is no gate.
 bool is_gate(const Tensor& z) { return z.dim() == 3; }

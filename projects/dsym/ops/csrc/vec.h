@@ -144,6 +144,15 @@ T* write(const at::Tensor& x) {
 }
 
 
+// Calls f with a zero of the tensor's type, float or double.
+template <typename F>
+void with_type(const at::Tensor& x, const F& f) {
+  if (x.scalar_type() == at::kDouble)
+    f(double{});
+  else
+    f(float{});
+}
+
 // Rows of channels at a distance, as a slice of the channels has them.
 template <typename T>
 struct Rows {
