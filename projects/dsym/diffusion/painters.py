@@ -104,6 +104,7 @@ class DiffusionPainter:
         bf16: Optional[bool] = None,
     ) -> None:
         from ..engine.bf16_optim_wrapper import has_bf16_units
+        from .fused_unet import fuse_norms  # diffusers takes seconds
 
         settings = diffusion_settings(model)
         check_classes(classes, settings['classes'])
@@ -119,6 +120,7 @@ class DiffusionPainter:
             )
         self.model = load_diffusion(model).to(device)
         self.model.to(memory_format=torch.channels_last)
+        fuse_norms(self.model.unet)
         self.examples = examples
         self.size = self.model.size
         self.channels = self.model.image_channels

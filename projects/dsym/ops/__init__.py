@@ -2,6 +2,7 @@
 
 from .build import load_ops
 from .fused_norm import bn2_silu, bn_silu, can_fuse
+from .group_norm import InferenceGroupNorm
 from .multi_tensor import (
     can_batch,
     clip_norm_,
@@ -11,6 +12,7 @@ from .multi_tensor import (
 )
 
 __all__ = [
+    'InferenceGroupNorm',
     'bn2_silu',
     'bn_silu',
     'can_batch',
