@@ -189,9 +189,11 @@ class InferOfficial:
         model = Model(str(graph), ch=3, nc=self.num_classes).eval().fuse()
         images = torch.rand(self.batch_size, 3, self.size, self.size)
         while True:
-            predictions = model(images)
+            # the boxes, beside features for losses: NMS given both would take
+            # the first image's channels for images
+            boxes, _ = model(images)
             non_max_suppression(
-                predictions,
+                boxes,
                 conf_thres=0.001,
                 iou_thres=0.7,
                 multi_label=True,

@@ -70,3 +70,26 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                    'scale_factor', 'pad_param'))
 ]
+
+# tools/test.py --tta: the four ways to lie, merged by the recipe's NMS.
+tta_model = dict(
+    type='mmdet.DetTTAModel',
+    tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.6), max_per_img=300))
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='mmdet.TestTimeAug',
+        transforms=[
+            [
+                dict(type='mmdet.RandomFlip', prob=0.0),
+                *(dict(type='mmdet.RandomFlip', prob=1.0, direction=direction)
+                  for direction in ('horizontal', 'vertical', 'diagonal'))
+            ],
+            [
+                dict(
+                    type='mmdet.PackDetInputs',
+                    meta_keys=(*test_pipeline[-1]['meta_keys'], 'flip',
+                               'flip_direction'))
+            ]
+        ])
+]

@@ -1,8 +1,9 @@
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from .unwrapped import unwrapped_model
 
 
 @HOOKS.register_module()
@@ -24,7 +25,4 @@ class ChannelsLastHook(Hook):
         Args:
             runner (Runner): The runner, whose model is converted.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
-        model.to(memory_format=torch.channels_last)
+        unwrapped_model(runner).to(memory_format=torch.channels_last)

@@ -11,12 +11,12 @@ from typing import List, Optional, Sequence, Tuple
 import torch.nn as nn
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch.optim import Optimizer
 
 from ..errors import InputError
+from .unwrapped import unwrapped_model
 
 # Logs, figures and the message hub beside the tensors of a checkpoint.
 SPARE_BYTES = 64 * 2**20
@@ -83,9 +83,7 @@ class PreflightHook(Hook):
         Raises:
             InputError: One line with the file, the fit and the remedy.
         """
-        model = runner.model
-        if is_model_wrapper(model):
-            model = model.module
+        model = unwrapped_model(runner)
         total, missing, mismatched = checkpoint_fit(model, checkpoint)
         lacking = [k for k in missing if not self._is_optional(k)]
         misfits = [k for k in mismatched if not in_head(k)]

@@ -1,10 +1,10 @@
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 
 def unwrapped_model(runner: Runner) -> nn.Module:
-    """The model inside a distributed wrapper, if there is one.
+    """The model inside what is around it: distribution, ``--tta``, both.
 
     Args:
         runner (Runner): The runner.
@@ -13,4 +13,6 @@ def unwrapped_model(runner: Runner) -> nn.Module:
         nn.Module: The model.
     """
     model = runner.model
-    return model.module if is_model_wrapper(model) else model
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
