@@ -14,6 +14,7 @@ from tiny_detector import CLASSES, picture, write_pictures
 
 from dsym.errors import InputError
 from dsym.inference import build_predictor, resolve_model
+from dsym.inference.fused_conv import FusedConv
 from dsym.inference.postprocess import select_boxes
 
 
@@ -32,12 +33,9 @@ def test_image__as_inference_detector_of_mmdet(tiny, predictor):
     (found,) = predictor([image])
     same(found, inference_detector(peer, image).pred_instances)
     assert predictor.classes == CLASSES
-    merged = [
-        hasattr(x, 'rbr_reparam')
-        for x in predictor.backend.model.modules()
-        if isinstance(x, RepVGGBlock)
-    ]
-    assert merged and all(merged)
+    modules = [*predictor.backend.model.modules()]
+    assert not [x for x in modules if isinstance(x, RepVGGBlock)]
+    assert sum(isinstance(x, FusedConv) for x in modules) == 185
 
 
 def test_batch__as_test_step_on_files(tiny, predictor, tmp_path):

@@ -3,10 +3,9 @@
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Callable, Dict, Optional
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
@@ -14,10 +13,14 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 from peers.official_training import OfficialTraining
 from peers.official_yolov9 import import_official
+from torch import Tensor, nn
 
-import dsym  # noqa: F401  registers its classes
+from dsym.inference.model import merge_branches
+from dsym.inference.predictor import TorchBackend
 
 from .alternation import Gate
+
+Predict = Callable[[Tensor, list], Any]
 
 
 def load_config(path: str, options: Dict[str, Any]) -> Config:
@@ -124,28 +127,23 @@ class InferToolbox:
         config (str): Path of the config.
         batch_size (int): Images a call.
         size (int): Their width and height. Defaults to 224.
-        bf16 (bool): Autocast to bfloat16. Defaults to False.
         options (dict): Overrides of the config.
     """
 
     config: str
     batch_size: int
     size: int = 224
-    bf16: bool = False
     options: Dict[str, Any] = field(default_factory=dict)
 
     @torch.inference_mode()
     def __call__(self, gate: Gate) -> None:
         """Predict until the gate says stop."""
-        from mmyolo.utils import switch_to_deploy  # importable after dsym
-
         config = load_config(self.config, self.options)
         init_default_scope(config.default_scope)
         model = MODELS.build(used_detector(config))
         model.init_weights()
         model.eval()
-        switch_to_deploy(model)
-        model = fuse_conv_bn(model).to(memory_format=torch.channels_last)
+        predict = self.prepare(merge_branches(model))
         images = torch.rand(self.batch_size, 3, self.size, self.size)
         images = images.to(memory_format=torch.channels_last)
         shape = (self.size, self.size)
@@ -157,9 +155,34 @@ class InferToolbox:
         )
         samples = [DetDataSample(metainfo=meta) for _ in images]
         while True:
-            with torch.autocast('cpu', torch.bfloat16, enabled=self.bf16):
-                model.predict(images, samples)
+            predict(images, samples)
             gate()
+
+    def prepare(self, model: nn.Module) -> Predict:
+        """What is called with images and samples."""
+        return model.predict
+
+
+@dataclass
+class InferDeployed(InferToolbox):
+    """The same as ``tools/predict.py`` runs it.
+
+    Attributes:
+        bf16 (bool, optional): Defaults to None, where the processor has
+            units for it.
+    """
+
+    bf16: Optional[bool] = None
+
+    def prepare(self, model: nn.Module) -> Predict:
+        """Fuse convolutions and their activations, cast to bfloat16."""
+        backend = TorchBackend(model, self.bf16, fuse=True)
+
+        def predict(images: Tensor, samples: list) -> None:
+            with backend.autocast():
+                backend.model.predict(images, samples)
+
+        return predict
 
 
 @dataclass

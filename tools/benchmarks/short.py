@@ -9,7 +9,13 @@ from mmengine.config import Config
 from .clip import ScoreBoxes
 from .comparison import CONFIGS, Results, compare
 from .costs import METHODS
-from .detectors import InferOfficial, InferToolbox, TrainOfficial, TrainToolbox
+from .detectors import (
+    InferDeployed,
+    InferOfficial,
+    InferToolbox,
+    TrainOfficial,
+    TrainToolbox,
+)
 from .diffusion import Paint, PaintPlainly
 from .growth import NoiseStep
 from .scans import Scan
@@ -76,7 +82,7 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
             45,
             1,
             {
-                'ours': InferToolbox(args.config, 1),
+                'ours': InferDeployed(args.config, 1),
                 'official gelan-t, fused': InferOfficial('t', 1),
             },
             QUICK,

@@ -9,6 +9,7 @@ from .clip import ScoreBoxes, ScoreImages
 from .comparison import CONFIGS, Results, compare, paired
 from .costs import methods
 from .detectors import (
+    InferDeployed,
     InferOfficial,
     InferToolbox,
     TrainOfficial,
@@ -80,9 +81,9 @@ def detector(args: argparse.Namespace) -> Results:
                 compare(
                     f'inference, batch {batch}, 224 px',
                     {
-                        'ours': InferToolbox(args.config, batch),
-                        'ours, bf16': InferToolbox(
-                            args.config, batch, bf16=True
+                        'ours': InferDeployed(args.config, batch),
+                        'ours, float32': InferDeployed(
+                            args.config, batch, bf16=False
                         ),
                         'official gelan-t, fused': InferOfficial('t', batch),
                         'mmyolo yolov8-n': InferToolbox(args.yolov8, batch),

@@ -121,8 +121,8 @@ def measure_latency(
     """Compare the ways to run a model.
 
     ``pytorch fp32`` is the model as it was trained; ``pytorch deploy`` has
-    branches and norms merged, channels last, and bfloat16 where the processor
-    has units for it, as ``tools/predict.py`` runs it.
+    branches, norms and activations merged, channels last, and bfloat16 where
+    the processor has units for it, as ``tools/predict.py`` runs it.
 
     Args:
         files (ModelFiles): Of the model.
@@ -139,8 +139,9 @@ def measure_latency(
     packed = steel_inputs(image_pipeline(config), size)
     model, classes = load_detector(files, config, deploy=False)
     plain = TorchBackend(model, bf16=False)
-    merged = TorchBackend(merge_branches(copy.deepcopy(model)))
-    network = copy.deepcopy(merged.model).cpu()
+    network = merge_branches(copy.deepcopy(model))
+    merged = TorchBackend(copy.deepcopy(network), fuse=True)
+    network.cpu()
     rows = []
     with TemporaryDirectory() as folder:
         for batch in BATCHES:

@@ -1,7 +1,6 @@
 """Detect defects in images that are already decoded."""
 
 import logging
-from contextlib import nullcontext
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ..engine.bf16_optim_wrapper import has_bf16_units
 from ..errors import InputError
 from ..models.dense_heads import YOLOv9Head
+from .fused_conv import fuse_convs
 from .model import ModelFiles, load_detector, read_config, set_test_cfg
 from .onnx_backend import OnnxBackend
 
@@ -37,15 +37,25 @@ class TorchBackend:
         bf16 (bool, optional): Whether to autocast to bfloat16. Defaults to
             None: where the processor multiplies it in hardware and the head
             is one of dsym's, which give float32 boxes.
+        fuse (bool): Whether to put fused convolutions into the model, which
+            :func:`merge_branches` made and which is for this alone from then
+            on. On a GPU nothing is done. Defaults to False.
     """
 
-    def __init__(self, model: nn.Module, bf16: Optional[bool] = None) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: nn.Module,
+        bf16: Optional[bool] = None,
+        fuse: bool = False,
+    ) -> None:
         self.device = next(model.parameters()).device.type
         if bf16 is None:
             head = getattr(model, 'bbox_head', None)
             bf16 = isinstance(head, YOLOv9Head) and has_bf16_units(self.device)
         self.bf16 = bf16
+        if fuse and self.device == 'cpu':
+            fuse_convs(model, torch.bfloat16 if bf16 else torch.float32)
+        self.model = model
 
     @torch.inference_mode()
     def __call__(
@@ -61,14 +71,15 @@ class TorchBackend:
             list[InstanceData]: ``bboxes`` in original pixels, ``scores``,
             ``labels``.
         """
-        context = nullcontext()
-        if self.bf16:
-            context = torch.autocast(self.device, torch.bfloat16)
-        with context:
+        with self.autocast():
             results = self.model.test_step(
                 dict(inputs=list(inputs), data_samples=list(samples))
             )
         return [result.pred_instances.cpu() for result in results]
+
+    def autocast(self) -> torch.autocast:
+        """What the model is to be called in."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.bf16)
 
 
 class Predictor:
@@ -210,5 +221,5 @@ def build_predictor(
         classes = backend.classes
     else:
         model, classes = load_detector(files, config)
-        backend = TorchBackend(model, bf16)
+        backend = TorchBackend(model, bf16, fuse=True)
     return Predictor(backend, image_pipeline(config), classes, score_thr)
