@@ -60,6 +60,7 @@ from benchmarks.short import short
 from benchmarks.suites import ONLY, OURS, SUITES, YOLOV8
 from toolbox_script import stop
 
+from dsym.errors import InputError
 from dsym.provenance import describe_machine, git_commit
 
 BENCHMARKS = dict(all=short, **SUITES)
@@ -170,7 +171,7 @@ def measure(
             report['seconds'][name] = round(time.monotonic() - begin, 1)
             save(report, path)
             begin = time.monotonic()
-    except ContenderError as error:
+    except (ContenderError, InputError) as error:
         stop(str(error))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from require_peer import require_peer
 from turn_contenders import Litter, Sleeper, broken, not_installed, silent
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
@@ -13,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 from benchmarks import alternation
 from benchmarks.alternation import WARM_STEPS, Turns, alternate, ratios
 from benchmarks.costs import count_costs
-from benchmarks.detectors import load_config
+from benchmarks.detectors import InferDeployed, load_config, official_twin
 from benchmarks.growth import NoiseStep
 from benchmarks.scans import Copy, Exponentials, Scan, Shape
 from benchmarks.suites import OURS, YOLOV8
+from peers.official_yolov9 import find_official
 
+from dsym.errors import InputError
 from dsym.ops import load_ops
 
 
@@ -160,3 +163,46 @@ def test_costs__without_the_auxiliary_branch():
     parameters = MODELS.build(config.model).named_parameters()
     used = [x for name, x in parameters if '.aux_' not in name]
     assert costs['parameters'] == sum(x.numel() for x in used)
+
+
+def test_official_twin__boxes_of_each_image_go_through_nms(monkeypatch):
+    """Of 4 + 6 numbers at 3 x (28^2 + 14^2 + 7^2) / 3 = 1,029 places."""
+    require_peer(find_official(), 'yolo9')
+    from utils import general
+
+    seen = []
+    nms = general.non_max_suppression
+
+    def spy(boxes, **options):
+        found = nms(boxes, **options)
+        seen.append((tuple(boxes.shape), len(found)))
+        return found
+
+    monkeypatch.setattr(general, 'non_max_suppression', spy)
+    with pytest.raises(SystemExit):
+        official_twin(str(OURS), 3)(stop_at_once)
+    assert seen == [((3, 4 + 6, 1029), 3)]
+
+
+def test_official_twin__of_another_network():
+    with pytest.raises(InputError, match='is YOLOv8CSPDarknet, which'):
+        official_twin(str(YOLOV8), 1)
+
+
+def test_deployed__is_what_predict_runs():
+    """One fused convolution for each of the network's 185."""
+    models = []
+
+    class Watched(InferDeployed):
+        def prepare(self, model):
+            models.append(model)
+            return super().prepare(model)
+
+    with pytest.raises(SystemExit):
+        Watched(str(OURS), 1, bf16=False)(stop_at_once)
+    modules = [*models[0].modules()]
+    assert sum(type(x).__name__ == 'FusedConv' for x in modules) == 185
+
+
+def stop_at_once():
+    raise SystemExit

@@ -15,6 +15,7 @@ from peers.official_training import OfficialTraining
 from peers.official_yolov9 import import_official
 from torch import Tensor, nn
 
+from dsym.errors import InputError
 from dsym.inference.model import merge_branches
 from dsym.inference.predictor import TorchBackend
 
@@ -183,6 +184,32 @@ class InferDeployed(InferToolbox):
                 backend.model.predict(images, samples)
 
         return predict
+
+
+def official_twin(path: str, batch_size: int) -> 'InferOfficial':
+    """The official code's inference of the same size and classes.
+
+    Args:
+        path (str): Our config.
+        batch_size (int): Images a call.
+
+    Returns:
+        InferOfficial: The contender.
+
+    Raises:
+        InputError: If it is no YOLOv9.
+    """
+    config = Config.fromfile(path)
+    detector = used_detector(config)
+    if detector.backbone.type != 'YOLOv9Backbone':
+        raise InputError(
+            f'{path}: model.backbone is {detector.backbone.type}, which the '
+            'official code does not have: give a config with YOLOv9Backbone'
+        )
+    num_classes = detector.bbox_head.head_module.num_classes
+    return InferOfficial(
+        detector.backbone.arch, batch_size, num_classes=num_classes
+    )
 
 
 @dataclass

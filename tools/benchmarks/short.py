@@ -11,10 +11,10 @@ from .comparison import CONFIGS, Results, compare
 from .costs import METHODS
 from .detectors import (
     InferDeployed,
-    InferOfficial,
     InferToolbox,
     TrainOfficial,
     TrainToolbox,
+    official_twin,
 )
 from .diffusion import Paint, PaintPlainly
 from .growth import NoiseStep
@@ -83,7 +83,7 @@ def plan(args: argparse.Namespace) -> Dict[str, Short]:
             1,
             {
                 'ours': InferDeployed(args.config, 1),
-                'official gelan-t, fused': InferOfficial('t', 1),
+                'official gelan, fused': official_twin(args.config, 1),
             },
             QUICK,
         ),

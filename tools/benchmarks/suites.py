@@ -10,10 +10,10 @@ from .comparison import CONFIGS, Results, compare, paired
 from .costs import methods
 from .detectors import (
     InferDeployed,
-    InferOfficial,
     InferToolbox,
     TrainOfficial,
     TrainToolbox,
+    official_twin,
 )
 from .diffusion import Paint, PaintPlainly
 from .growth import growth
@@ -85,7 +85,9 @@ def detector(args: argparse.Namespace) -> Results:
                         'ours, float32': InferDeployed(
                             args.config, batch, bf16=False
                         ),
-                        'official gelan-t, fused': InferOfficial('t', batch),
+                        'official gelan, fused': official_twin(
+                            args.config, batch
+                        ),
                         'mmyolo yolov8-n': InferToolbox(args.yolov8, batch),
                     },
                     batch,
