@@ -19,6 +19,7 @@ from .phase_timer_hook import PhaseTimerHook
 from .preflight_hook import PreflightHook
 from .pseudo_label_audit_hook import PseudoLabelAuditHook
 from .stop_after_minutes_hook import StopAfterMinutesHook
+from .true_labels_hook import TrueLabelsHook
 
 __all__ = [
     'AdaptiveEMA',
@@ -42,5 +43,6 @@ __all__ = [
     'PreflightHook',
     'PseudoLabelAuditHook',
     'StopAfterMinutesHook',
+    'TrueLabelsHook',
     'WarmupEMA',
 ]
