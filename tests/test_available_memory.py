@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from dsym.available_memory import available_memory, local_processes
+from dsym.available_memory import available_memory
 
 MIB = 2**20
 
@@ -70,11 +70,37 @@ def test_other_systems__nothing_is_known(tmp_path):
     assert available_memory(tmp_path / 'none', tmp_path) == math.inf
 
 
-def test_local_processes__of_either_launcher(monkeypatch):
-    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE'):
-        monkeypatch.delenv(name, raising=False)
-    assert local_processes() == 1
-    monkeypatch.setenv('SLURM_NTASKS_PER_NODE', '4')
-    assert local_processes() == 4
-    monkeypatch.setenv('LOCAL_WORLD_SIZE', '8')
-    assert local_processes() == 8
+def test_limit_of_a_slice__below_the_root(machine, tmp_path):
+    """Version 2: the tightest group between the process and the root."""
+    root, table = tmp_path / 'cgroup', tmp_path / 'table'
+    table.write_text('0::/a.slice/job/step\n')
+    for folder, limit in (
+        ('.', 'max'),
+        ('a.slice', 2048 * MIB),
+        ('a.slice/job', 1024 * MIB),
+        ('a.slice/job/step', 'max'),
+        ('b.slice', 0),  # of others
+    ):
+        write(root / folder, memory__max=limit, memory__current=600 * MIB)
+    assert available_memory(machine, root, table) == 424 * MIB
+    # the slice that holds the job is nearly used up by its other jobs
+    (root / 'a.slice/memory.current').write_text(f'{2000 * MIB}')
+    assert available_memory(machine, root, table) == 48 * MIB
+    # a container sees its own group as root, and names that it cannot see
+    table.write_text('0::/docker/0123\n')
+    write(root, memory__max=700 * MIB)
+    assert available_memory(machine, root, table) == 100 * MIB
+    table.write_text('0::/../b.slice\n')
+    assert available_memory(machine, root, table) == 100 * MIB
+
+
+def test_limit_of_a_slice__version_1(machine, tmp_path):
+    root, table = tmp_path / 'cgroup', tmp_path / 'table'
+    table.write_text('4:memory:/job\n1:cpu,cpuacct:/other\n0::/\n')
+    for folder, limit in (('.', 2**63), ('job', 900 * MIB), ('other', 0)):
+        write(
+            root / 'memory' / folder,
+            memory__limit_in_bytes=limit,
+            memory__usage_in_bytes=600 * MIB,
+        )
+    assert available_memory(machine, root, table) == 300 * MIB

@@ -1,40 +1,37 @@
 """Memory that this machine, or this container, still has."""
 
 import math
-import os
 from pathlib import Path
 
+from .control_groups import CGROUPS, OWN_GROUPS, own_groups
+
 MEMINFO = Path('/proc/meminfo')
-CGROUPS = Path('/sys/fs/cgroup')
+# Limit, use, and what the kernel can give up of it: pages of files that
+# nobody has used lately, which it drops before it ends a process.
+FILES = (
+    # version 2: bytes or "max"
+    ('memory.max', 'memory.current', 'inactive_file'),
+    # version 1: huge without a limit
+    (
+        'memory.limit_in_bytes',
+        'memory.usage_in_bytes',
+        'total_inactive_file',
+    ),
+)
 
 
-def cgroup_memory(root: Path = CGROUPS) -> float:
-    """Read what the container may still take.
-
-    Pages of files that nobody has used lately count as free, as the kernel
-    gives them up before it ends a process.
+def group_memory(folder: Path) -> float:
+    """Read what one control group may still take.
 
     Args:
-        root (Path): Where the control groups are mounted.
+        folder (Path): Of the group.
 
     Returns:
         float: Bytes, at least 0; infinite without a limit.
     """
-    version_1 = root / 'memory'
-    for limit, usage, stat, key in (
-        (
-            root / 'memory.max',  # version 2: bytes or "max"
-            root / 'memory.current',
-            root / 'memory.stat',
-            'inactive_file',
-        ),
-        (
-            version_1 / 'memory.limit_in_bytes',  # huge without a limit
-            version_1 / 'memory.usage_in_bytes',
-            version_1 / 'memory.stat',
-            'total_inactive_file',
-        ),
-    ):
+    stat = folder / 'memory.stat'
+    for limit, usage, key in FILES:
+        limit, usage = folder / limit, folder / usage
         if not limit.is_file() or not usage.is_file():
             continue
         text = limit.read_text().strip()
@@ -48,12 +45,31 @@ def cgroup_memory(root: Path = CGROUPS) -> float:
     return math.inf
 
 
-def available_memory(meminfo: Path = MEMINFO, root: Path = CGROUPS) -> float:
+def cgroup_memory(root: Path = CGROUPS, table: Path = OWN_GROUPS) -> float:
+    """Read what this process may still take within its control groups.
+
+    Args:
+        root (Path): Where the control groups are mounted.
+        table (Path): As in :func:`own_groups`.
+
+    Returns:
+        float: Bytes, at least 0; infinite without a limit.
+    """
+    groups = own_groups('memory', root, table)
+    return min(map(group_memory, groups), default=math.inf)
+
+
+def available_memory(
+    meminfo: Path = MEMINFO,
+    root: Path = CGROUPS,
+    table: Path = OWN_GROUPS,
+) -> float:
     """Read how many bytes new pages may take without swapping.
 
     Args:
         meminfo (Path): Linux's table, of which ``MemAvailable`` is read.
-        root (Path): As in :func:`cgroup_memory`.
+        root (Path): Where the control groups are mounted.
+        table (Path): As in :func:`own_groups`.
 
     Returns:
         float: The smaller of the machine's and the container's; infinite
@@ -64,16 +80,4 @@ def available_memory(meminfo: Path = MEMINFO, root: Path = CGROUPS) -> float:
         for line in meminfo.read_text().splitlines():
             if line.startswith('MemAvailable:'):
                 machine = 1024 * int(line.split()[1])  # in kB
-    return min(machine, cgroup_memory(root))
-
-
-def local_processes() -> int:
-    """Count the training processes of this machine, as their launcher says.
-
-    Returns:
-        int: Of torchrun or slurm; 1 without a launcher.
-    """
-    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE'):
-        if os.environ.get(name, '').isdigit():
-            return max(1, int(os.environ[name]))
-    return 1
+    return min(machine, cgroup_memory(root, table))

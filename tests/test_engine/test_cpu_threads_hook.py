@@ -28,6 +28,33 @@ def test_version_1(tmp_path, quota, cores):
     assert cgroup_cores(tmp_path) == cores
 
 
+def test_limit_of_a_slice__below_the_root(tmp_path):
+    table = tmp_path / 'table'
+    for folder, limit in (
+        ('a.slice/job/step', 'max'),
+        ('a.slice/job', '150000'),
+        ('a.slice', '400000'),
+        ('b.slice', '50000'),  # of others
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / 'cpu.max').write_text(f'{limit} 100000\n')
+    table.write_text('0::/a.slice/job/step\n')
+    assert cgroup_cores(tmp_path, table) == 1.5
+    assert usable_cores(tmp_path, table) == 1
+    table.write_text('0::/a.slice\n')
+    assert cgroup_cores(tmp_path, table) == 4.0
+
+
+def test_limit_of_a_slice__version_1(tmp_path):
+    """The table may name the controller beside another one."""
+    table, job = tmp_path / 'table', tmp_path / 'cpu' / 'job'
+    job.mkdir(parents=True)
+    (job / 'cpu.cfs_quota_us').write_text('250000\n')
+    (job / 'cpu.cfs_period_us').write_text('100000\n')
+    table.write_text('9:memory:/other\n3:cpu,cpuacct:/job\n0::/\n')
+    assert cgroup_cores(tmp_path, table) == 2.5
+
+
 def test_no_control_group(tmp_path):
     assert cgroup_cores(tmp_path) == math.inf
     assert usable_cores(tmp_path) >= 1

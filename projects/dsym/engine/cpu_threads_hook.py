@@ -9,32 +9,49 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..control_groups import CGROUPS, OWN_GROUPS, own_groups
 
-def cgroup_cores(root: Path = Path('/sys/fs/cgroup')) -> float:
-    """Read how many cores' time the container may use.
+
+def group_cores(folder: Path) -> float:
+    """Read how many cores' time one control group may use.
 
     Args:
-        root (Path): Where the control groups are mounted.
+        folder (Path): Of the group.
 
     Returns:
         float: Quota over period; infinite without a limit.
     """
-    limit = root / 'cpu.max'  # version 2: "quota period" or "max period"
+    limit = folder / 'cpu.max'  # version 2: "quota period" or "max period"
     if limit.is_file():
         quota, period = limit.read_text().split()
         return math.inf if quota == 'max' else int(quota) / int(period)
-    quota = root / 'cpu' / 'cpu.cfs_quota_us'  # version 1: -1 without limit
+    quota = folder / 'cpu.cfs_quota_us'  # version 1: -1 without limit
     period = quota.with_name('cpu.cfs_period_us')
     if quota.is_file() and int(quota.read_text()) > 0:
         return int(quota.read_text()) / int(period.read_text())
     return math.inf
 
 
-def usable_cores(root: Path = Path('/sys/fs/cgroup')) -> int:
+def cgroup_cores(root: Path = CGROUPS, table: Path = OWN_GROUPS) -> float:
+    """Read how many cores' time this process's control groups may use.
+
+    Args:
+        root (Path): Where the control groups are mounted.
+        table (Path): As in :func:`own_groups`.
+
+    Returns:
+        float: That of the tightest; infinite without a limit.
+    """
+    groups = own_groups('cpu', root, table)
+    return min(map(group_cores, groups), default=math.inf)
+
+
+def usable_cores(root: Path = CGROUPS, table: Path = OWN_GROUPS) -> int:
     """Count the cores that this process may keep busy.
 
     Args:
-        root (Path): As in :func:`cgroup_cores`.
+        root (Path): Where the control groups are mounted.
+        table (Path): As in :func:`own_groups`.
 
     Returns:
         int: The smaller of affinity and container limit, at least 1.
@@ -43,7 +60,7 @@ def usable_cores(root: Path = Path('/sys/fs/cgroup')) -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, math.floor(min(cores, cgroup_cores(root))))
+    return max(1, math.floor(min(cores, cgroup_cores(root, table))))
 
 
 @HOOKS.register_module()

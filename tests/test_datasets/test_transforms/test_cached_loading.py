@@ -1,22 +1,24 @@
 """LoadCachedImageFromFile gives what the file holds, and reads it once."""
 
+import math
+import pickle
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import TRANSFORMS
-from torch.utils.data import DataLoader
 
 from dsym.available_memory import available_memory
 from dsym.datasets.transforms import cached_loading
+from dsym.datasets.transforms.cached_loading import GB, PixelStore
 from dsym.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def empty_store():
-    cached_loading._STORES.clear()
-    yield
-    cached_loading._STORES.clear()
+def _new_process(monkeypatch):
+    monkeypatch.setattr(cached_loading, '_STORE', PixelStore())
 
 
 @pytest.fixture
@@ -52,52 +54,107 @@ def test_other_options__not_shared(image):
     assert not np.array_equal(np.squeeze(gray), pixels[..., 0])
 
 
-def test_memory_is_bounded(image, tmp_path):
-    path, _ = image
-    load = build(max_gb=5 * 7 * 3 / 1e9)  # one image
-    other = str(tmp_path / 'b.png')
-    cv2.imwrite(other, np.zeros((5, 7, 3), np.uint8))
-    load(dict(img_path=path))
-    load(dict(img_path=other))
-    assert list(load.store()) == [path]
+def write(folder, *sides):
+    """Square images, each of its side."""
+    folder.mkdir(exist_ok=True)
+    paths = [str(folder / f'{number}.png') for number in range(len(sides))]
+    for path, side in zip(paths, sides):
+        cv2.imwrite(path, np.zeros((side, side, 3), np.uint8))
+    return paths
 
 
-class Limits:
-    """What each item's worker may keep, in bytes."""
+def kept():
+    """Names of the files in the store."""
+    return sorted(int(Path(key[-1]).stem) for key in cached_loading._STORE)
 
-    def __init__(self):
-        self.load = build()
 
-    def __len__(self):
-        return 8
+def test_memory_is_bounded__sizes_that_differ(tmp_path):
+    """Every image counts with its own bytes, and small ones fill the rest."""
+    paths = write(tmp_path, 40, 30, 20, 10, 10)
+    load = build(max_gb=3 * (40**2 + 20**2 + 10**2) / GB)
+    for path in paths:
+        load(dict(img_path=path))
+    assert kept() == [0, 2, 3]
+    assert cached_loading._STORE.nbytes == 3 * (40**2 + 20**2 + 10**2)
 
-    def __getitem__(self, index):
-        return self.load.limit()
+
+def test_memory_is_bounded__one_limit_for_all_options(tmp_path):
+    paths = write(tmp_path, 40, 40)
+    limit = 3 * 40**2 / GB
+    build(max_gb=limit)(dict(img_path=paths[0]))
+    for options in (dict(to_float32=True), dict(color_type='grayscale')):
+        build(max_gb=limit, **options)(dict(img_path=paths[1]))
+    assert kept() == [0]
+
+
+class Machine:
+    """A machine whose memory the tests and kept images take."""
+
+    def __init__(self, free):
+        self.free, self.readings = free, 0
+
+    def available(self):
+        self.readings += 1
+        return self.free - cached_loading._STORE.nbytes
 
 
 @pytest.fixture
-def no_share():
-    cached_loading.memory_share.cache_clear()
-    yield
-    cached_loading.memory_share.cache_clear()
+def machine(monkeypatch):
+    machine = Machine(8 * 3 * 10**2)  # of eight images
+    monkeypatch.setattr(cached_loading, 'available_memory', machine.available)
+    return machine
 
 
-def test_auto__half_of_the_memory_by_the_workers(no_share, monkeypatch):
-    """A tenth more or less: other programs run as well."""
-    for name in ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE'):
-        monkeypatch.delenv(name, raising=False)
-    half = available_memory() / 2
-    (alone,) = {float(x) for x in DataLoader(Limits(), batch_size=None)}
-    assert alone == pytest.approx(half, rel=0.1)
-    # the workers are forked from a process that knows its own share
-    for share in DataLoader(Limits(), batch_size=None, num_workers=2):
-        assert float(share) == pytest.approx(half / 2, rel=0.1)
+def test_auto__half_of_the_memory_by_all_loaders(
+    tmp_path, machine, monkeypatch
+):
+    """Those of another loader's worker count as well."""
+    paths = write(tmp_path, *[10] * 6)
+    first, second = build(), build()
+    for path in paths[:3]:
+        first(dict(img_path=path))
+    machine.free -= cached_loading._STORE.nbytes
+    monkeypatch.setattr(cached_loading, '_STORE', PixelStore())
+    for path in paths:
+        second(dict(img_path=path))
+    assert kept() == [0]  # three and one: half of eight
 
 
-def test_auto__by_the_processes_of_the_machine(no_share, monkeypatch):
-    monkeypatch.setenv('LOCAL_WORLD_SIZE', '8')
-    expected = available_memory() / 2 / 8
-    assert build().limit() == pytest.approx(expected, rel=0.1)
+def test_auto__others_take_memory(tmp_path, machine):
+    paths = write(tmp_path, *[10] * 6)
+    load = build()
+    machine.free -= 2 * 3 * 10**2  # the training begins
+    for path in paths:
+        load(dict(img_path=path))
+    assert kept() == [0, 1]
+
+
+def test_auto__memory_is_read_now_and_then(tmp_path, machine, monkeypatch):
+    """Every 64 files, or when more was kept than may go unnoticed."""
+    paths = write(tmp_path, *[10] * 70)
+    machine.free *= 1000
+    load = build()
+    for path in paths:
+        load(dict(img_path=path))
+    assert machine.readings == 3  # one when it was built
+    monkeypatch.setattr(cached_loading, 'BYTES_A_READING', 2.5 * 3 * 10**2)
+    for path in write(tmp_path / 'more', *[10] * 6):
+        load(dict(img_path=path))
+    # six images were kept since the last reading, then three
+    assert machine.readings == 5
+
+
+def test_auto__workers_have_the_reserve_of_their_parent(tmp_path):
+    """A loader's transform goes to its workers with what was measured."""
+    load = build()
+    assert load.reserve == pytest.approx(available_memory() / 2, rel=0.1)
+    assert pickle.loads(pickle.dumps(load)).reserve == load.reserve
+
+
+def test_auto__one_gb_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(cached_loading, 'available_memory', lambda: math.inf)
+    load = build()
+    assert load.fits(10**9) and not load.fits(10**9 + 1)
 
 
 @pytest.mark.parametrize('wrong', ['all', -1, None])
