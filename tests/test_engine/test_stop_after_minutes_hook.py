@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dsym.engine.minutes_budget import MinutesBudget
 from dsym.errors import InputError
@@ -26,6 +26,8 @@ class OneWeight(BaseModel):
 class SlowSteps(Hook):
     """Moves the clock by six seconds a step and notes what a step sees."""
 
+    priority = 'LOW'  # after StopAfterMinutesHook: a step's time is its own
+
     def __init__(self):
         self.now = 0.0
         self.rates, self.expected = [], []
@@ -42,16 +44,34 @@ class SlowSteps(Hook):
         self.now += 1000.0  # counts for nothing
 
 
+class SlowBatches(Dataset):
+    """Images that take seconds to load."""
+
+    def __init__(self, hook, seconds):
+        self.hook, self.seconds = hook, seconds
+
+    def __len__(self):
+        return STEPS
+
+    def __getitem__(self, index):
+        self.hook.now += self.seconds
+        return dict(inputs=torch.ones(1))
+
+
 def train(
-    folder, minutes, resume=False, loop=None, more_hooks=(), **scheduler
+    folder,
+    minutes,
+    resume=False,
+    loop=None,
+    more_hooks=(),
+    loading=0.0,
+    **scheduler,
 ):
     hook = SlowSteps()
     runner = Runner(
         model=OneWeight(),
         work_dir=str(folder),
-        train_dataloader=DataLoader(
-            [dict(inputs=torch.ones(1)) for _ in range(STEPS)]
-        ),
+        train_dataloader=DataLoader(SlowBatches(hook, loading)),
         train_cfg=loop
         or dict(type='PartialEpochTrainLoop', max_epochs=EPOCHS),
         optim_wrapper=dict(
@@ -134,6 +154,19 @@ def test_steps_alone__and_a_budget_that_is_not_spent(tmp_path):
     hook, runner = train(tmp_path / 'b', 11.0, loop=dict(loop, max_iters=12))
     assert runner.iter == 12
     assert hook.rates == pytest.approx([1 - 0.9 * k / 99 for k in range(12)])
+
+
+def test_steps_alone__batches_loaded_again_are_no_minutes(tmp_path):
+    """A resumed run loads those of all steps before; they were counted."""
+    loop = dict(type='IterBasedTrainLoop', max_iters=STEPS)
+    train(tmp_path, 100.0, loop=loop, loading=4.0)
+    spent = torch.load(tmp_path / 'iter_10.pth')['minutes_budget']['spent']
+    assert spent == pytest.approx(10 * (6 + 4) / 60)
+    loop['max_iters'] = 15
+    train(tmp_path, 100.0, resume=True, loop=loop, loading=4.0)
+    spent = torch.load(tmp_path / 'iter_15.pth')['minutes_budget']['spent']
+    # its own first batch comes with those that are loaded again
+    assert spent == pytest.approx((15 * (6 + 4) - 4) / 60)
 
 
 def test_loop_and_schedule_that_do_not_fit__one_line(tmp_path):

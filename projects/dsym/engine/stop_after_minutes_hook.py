@@ -49,6 +49,7 @@ class StopAfterMinutesHook(Hook):
         self.budget = MinutesBudget(minutes, clock=clock)
         self.steps_ahead = 0  # of the schedulers, before the training's
         self.planned_steps = self.planned_epochs = 0
+        self.loads_again = False
 
     def before_train(self, runner: Runner) -> None:
         """Note the plan, and end at once if a resumed run has spent it all.
@@ -75,6 +76,11 @@ class StopAfterMinutesHook(Hook):
         self.planned_steps = loop.max_iters
         self.planned_epochs = loop.max_epochs
         self.expect_end(loop, loop.iter, 0)
+        # IterBasedTrainLoop.run loads, and throws away, the batches of all
+        # steps that a resumed run has behind it, inside its only epoch
+        self.loads_again = (
+            isinstance(loop, IterBasedTrainLoop) and loop.iter > 0
+        )
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the clock.
@@ -83,6 +89,20 @@ class StopAfterMinutesHook(Hook):
             runner (Runner): Not used.
         """
         self.budget.start()
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Leave out the batches that a resumed run loads again.
+
+        Args:
+            runner (Runner): Not used.
+            batch_idx (int): Not used.
+            data_batch (Any): Not used.
+        """
+        if self.loads_again:
+            self.budget.start()
+            self.loads_again = False
 
     def after_val(self, runner: Runner) -> None:
         """Leave out the time of an evaluation between two steps.
