@@ -69,6 +69,9 @@ def train(args: argparse.Namespace) -> None:
     run = OfficialTraining(
         config, args.work_dir / 'data', not args.fp32, budget
     )
+    # The official code gives it the same seed in every run. It shuffles, and
+    # draws the seeds of the workers, which augment.
+    order = run.loader.generator.manual_seed(args.seed)
     parts = dict(model=run.model, ema=run.ema.ema, optimizer=run.optimizer)
     saved = args.work_dir / 'resume.pt'
     start = 0
@@ -77,6 +80,8 @@ def train(args: argparse.Namespace) -> None:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         start, budget.spent = state['epoch'], state['minutes']
+        if 'order' in state:  # or the first epochs' batches come again
+            order.set_state(state['order'])
         # without 'steps': of whole epochs
         run.steps = state.get('steps', start * len(run.loader))
         run.ema.updates = run.steps
@@ -98,7 +103,10 @@ def train(args: argparse.Namespace) -> None:
         if (epoch + 1) % args.save_every == 0 or ends:
             state = {name: part.state_dict() for name, part in parts.items()}
             state.update(
-                epoch=epoch + 1, minutes=budget.spent, steps=run.steps
+                epoch=epoch + 1,
+                minutes=budget.spent,
+                steps=run.steps,
+                order=order.get_state(),
             )
             torch.save(state, saved.with_suffix('.tmp'))
             saved.with_suffix('.tmp').rename(saved)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from dataset_files import write_image, write_xml
+from peers.official_training import OfficialTraining
 from peers.official_yolov9 import find_official
 from require_peer import require_peer
 from tiny_run import call_script
@@ -16,8 +18,9 @@ CONFIG = (
 )
 
 
-def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
-    """Boxes as YOLO writes them; weights that move; going on; a budget."""
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Train on four images by the tool."""
     require_peer(find_official(), 'yolo9')
     monkeypatch.chdir(tmp_path)
     root = tmp_path / 'NEU-DET'
@@ -31,9 +34,8 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
         )
     split = tmp_path / 'split.txt'
     split.write_text('\n'.join(f'scratches_{i}' for i in range(4)))
-    work = tmp_path / 'work'
 
-    def train(epochs, work=work, *options):
+    def train(epochs, work, *options):
         done = call_script(
             ROOT / 'tools/train_official_yolov9.py', CONFIG,
             '--work-dir', work, '--save-every', '1', *options,
@@ -47,7 +49,13 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
         )  # fmt: skip
         assert not done.returncode, done.stderr
 
-    train(1)
+    return train
+
+
+def test_two_epochs_by_the_tool(train, tmp_path):
+    """Boxes as YOLO writes them; weights that move; going on; a budget."""
+    work = tmp_path / 'work'
+    train(1, work)
     (label,) = (work / 'data/labels/scratches_0.txt').read_text().splitlines()
     # class 5; centre (24, 36) and size (32, 40) of 64 px
     np.testing.assert_allclose(
@@ -56,7 +64,7 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
         atol=1e-6,
     )
     first = torch.load(work / 'official.pt')
-    train(2)
+    train(2, work)
     second = torch.load(work / 'official.pt')
     plan = json.loads((work / 'official.json').read_text())
     assert (plan['epochs'], plan['steps'], plan['lr']) == (2, 4, 1e-3)
@@ -71,3 +79,25 @@ def test_two_epochs_by_the_tool(tmp_path, monkeypatch):
     assert plan['steps'] == 1 and plan['minutes'] > 1e-9
     assert plan['budget'] == dict(minutes=1e-9, planned_steps=4)
     assert (tmp_path / 'short/official.pt').exists()
+
+
+def test_order_of_images__by_the_seed_and_after_a_resume(
+    train, tmp_path, monkeypatch
+):
+    seen = []
+
+    def look(self, epoch):
+        seen.append([path for batch in self.loader for path in batch[2]])
+        return 0.0
+
+    monkeypatch.setattr(OfficialTraining, 'run_epoch', look)
+
+    def order(work, seed, epochs):
+        seen.clear()
+        train(epochs, tmp_path / work, '--seed', str(seed))
+        return [[Path(path).stem for path in epoch] for epoch in seen]
+
+    whole = order('whole', 1, 4)
+    assert len({tuple(epoch) for epoch in whole}) > 1
+    assert order('killed', 1, 2) == whole[:2] != order('other', 2, 2)
+    assert order('killed', 1, 4) == whole[2:]
