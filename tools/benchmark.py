@@ -38,7 +38,6 @@ if a contender fails, such as a peer that is not installed.
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -58,6 +57,7 @@ from benchmarks.baseline import (
 from benchmarks.comparison import Results
 from benchmarks.short import short
 from benchmarks.suites import ONLY, OURS, SUITES, YOLOV8
+from json_file import write_json
 from toolbox_script import stop
 
 from dsym.errors import InputError
@@ -179,7 +179,7 @@ def save(report: Dict[str, Any], path: Optional[Path]) -> None:
     """Write the JSON, if one is wanted."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2) + '\n')
+        write_json(path, report)
 
 
 def judge(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import torch
+from json_file import write_json
 
 from dsym.engine.stop_after_minutes_hook import STATE as BUDGET
 from dsym.provenance import describe_machine
@@ -18,8 +19,8 @@ from dsym.visualization.report.inputs import (
     read_audit,
 )
 
-from .plan import Run
-from .resume import last_checkpoint, write_json
+from .plan import Run, StudyError
+from .resume import last_checkpoint
 
 
 def newest(folder: Path, pattern: str) -> Path:
@@ -50,21 +51,37 @@ def training_figures(run: Run) -> Dict[str, Any]:
             minutes=round(plan['minutes'], 1),
             **budget_of(plan.get('budget'), plan['steps']),
         )
-    rows = [row for row in read_scalars(run.work_dir) if 'loss' in row]
+    rows = logged_steps(run.work_dir)
     meta = torch.load(last_checkpoint(run.work_dir), map_location='cpu')
     steps = meta['meta']['iter']
-    # of the steps after the last line, what the others took
-    minutes = training_minutes(rows) * steps / rows[-1]['step']
     budget = meta.get(BUDGET)
+    if budget:
+        minutes = budget['spent']
+    elif rows:
+        # of the steps after the last line, what the others took
+        minutes = training_minutes(rows) * steps / rows[-1]['step']
+    else:
+        raise StudyError(
+            f'{run.id}: none of its {steps} steps was logged: set '
+            f'default_hooks.logger.interval to {steps} or less and remove '
+            f'{run.work_dir} to train again'
+        )
     return dict(
         # of a loop that counts epochs
-        epochs=rows[-1].get('epoch'),
+        epochs=rows[-1].get('epoch') if rows else meta['meta']['epoch'],
         steps=steps,
-        minutes=round(budget['spent'] if budget else minutes, 1),
+        minutes=round(minutes, 1),
         **budget_of(budget, steps),
         # of the last logged steps of each epoch
         losses=[round(loss, 1) for loss in epoch_losses(rows)],
     )
+
+
+def logged_steps(work_dir: Path) -> List[Dict[str, Any]]:
+    """Lines of training steps; a short training may have none."""
+    if not any(work_dir.glob('*/vis_data/scalars.json')):
+        return []
+    return [row for row in read_scalars(work_dir) if 'loss' in row]
 
 
 def budget_of(

@@ -1,12 +1,11 @@
 """What a killed training leaves behind, made fit to go on from."""
 
 import fcntl
-import json
 import re
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 # Seconds: a loader's worker looks every 5 whether its parent is alive.
 LETTING_GO = 15
@@ -30,13 +29,6 @@ def locked(file: int) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.2)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON, whole or not at all."""
-    unfinished = path.with_suffix('.tmp')
-    unfinished.write_text(json.dumps(content, indent=2) + '\n')
-    unfinished.rename(path)
 
 
 def last_checkpoint(work_dir: Path) -> Optional[Path]:
