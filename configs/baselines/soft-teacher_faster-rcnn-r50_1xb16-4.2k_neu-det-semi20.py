@@ -43,7 +43,7 @@ augment = [
     dict(type='FilterAnnotations', min_gt_bbox_wh=(1e-2, 1e-2)),
 ]
 sup_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCachedImageFromFile'),
     dict(type='CenterBrightness'),
     dict(type='LoadAnnotations', with_bbox=True),
     *resize_and_flip,
@@ -52,7 +52,7 @@ sup_pipeline = [
     dict(type='MultiBranch', branch_field=branch_field, sup=pack),
 ]
 unsup_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadCachedImageFromFile'),
     dict(type='CenterBrightness'),
     dict(type='LoadEmptyAnnotations'),
     dict(
@@ -110,4 +110,8 @@ param_scheduler = [
 
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=210))
 log_processor = dict(by_epoch=False)
-custom_hooks = [dict(type='MeanTeacherHook', momentum=0.002)]
+custom_hooks = [
+    dict(type='CPUThreadsHook'),
+    dict(type='ChannelsLastHook'),
+    dict(type='MeanTeacherHook', momentum=0.002),
+]
