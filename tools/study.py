@@ -9,30 +9,32 @@ A study is a YAML: its ``runs`` name a config, overrides and seeds, its
 ``tests`` what every run is evaluated on. Each run leaves one JSON with config
 hash, commit, seed, minutes, machine and metrics in the folder ``results``. A
 run that has its JSON is skipped; one that was killed, at whatever moment, goes
-on from its last checkpoint when the same command is given again. ``paper``
-puts the records that a YAML names beside the paper's tables.
+on from its last checkpoint when the same command is given again. Runs that
+fail do not keep the others from their turn: they are listed at the end, and
+the exit status is 1. ``paper`` puts the records that a YAML names beside the
+paper's tables.
 """
 
 import argparse
 import json
-import os
-import re
 import shlex
 import subprocess
 import sys
 import time
+import traceback
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
+from json_file import write_json
 from studies.paper_tables import page
 from studies.plan import Run, StudyError, load_study
+from studies.progress import watch
 from studies.record import write_record
 from studies.resume import (
     last_checkpoint,
     locked,
     mend_last_checkpoint,
-    write_json,
 )
 from studies.table import load_records, markdown
 from toolbox_script import stop
@@ -40,12 +42,6 @@ from toolbox_script import stop
 from dsym.provenance import git_commit
 from dsym.visualization import load_json
 
-# Of a line: of mmengine's loops, of the official trainer; else a bar of tqdm.
-PROGRESS = re.compile(
-    r'(?:Epoch|Iter)\((?:train|val|test)\).*?eta: \S+|epoch \d+/\d+ .*'
-)
-BAR = re.compile(r'\d+/\d+ \[\d[\d:]*<')
-TAIL = 2**16  # bytes of a log that are looked through
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
 STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
@@ -97,54 +93,6 @@ def as_options(options: Dict[str, Any]) -> List[str]:
     return ['--cfg-options', *spelled]
 
 
-def newest_progress(text: str) -> str:
-    r"""The last progress in a log.
-
-    Args:
-        text (str): Lines, ended by ``\n`` or, of bars, by ``\r``.
-
-    Returns:
-        str: A bar's line or what says how far a loop is; '' if there is none.
-    """
-    for line in reversed(re.split(r'[\r\n]', text)):
-        found = PROGRESS.search(line)
-        if found:
-            return found[0]
-        if BAR.search(line):
-            return line
-    return ''
-
-
-def watch(
-    process: subprocess.Popen, log: Path, name: str, seconds: float = 30
-) -> int:
-    """Wait for a tool and show, every so many seconds, how far its log is.
-
-    Args:
-        process (Popen): Of the tool.
-        log (Path): What it writes.
-        name (str): Of the run, for each line: studies may run side by side.
-        seconds (float): Defaults to 30.
-
-    Returns:
-        int: The tool's exit status.
-    """
-    shown, begin = '', log.stat().st_size
-    while True:
-        try:
-            return process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            with log.open('rb') as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(begin, end - TAIL))
-                new = file.read().decode(errors='replace')
-        progress = newest_progress(new)
-        if progress and progress != shown:
-            shown = progress
-            line = ' '.join(shown.split())
-            print(f'[study] {name}: {line}', flush=True)
-
-
 class Worker:
     """Does a run's steps, each of them once.
 
@@ -159,7 +107,11 @@ class Worker:
         self.lock_fd = lock_fd
 
     def call(self, tool: str, *arguments: str) -> None:
-        """Run a tool; its failure ends the study with one line."""
+        """Run a tool.
+
+        Raises:
+            StudyError: If it failed.
+        """
         command = [sys.executable, str(TOOLS / tool), *arguments]
         print(f'[study] $ {shlex.join(command)}', flush=True)
         log = self.run.work_dir / f'{Path(tool).stem}.log'
@@ -174,20 +126,24 @@ class Worker:
         code = watch(process, log, self.run.id)
         if code:
             lines = log.read_text(errors='replace').strip().splitlines()
-            stop(
-                f'{self.run.id}: {tool} ended with status {code}: '
+            raise StudyError(
+                f'{tool} ended with status {code}: '
                 f'{lines[-1] if lines else ""} (log: {log}); the same command '
                 'goes on from here'
             )
 
-    def once(self, step: str, action) -> None:
-        """Do a step unless it was finished before."""
+    def once(
+        self, step: str, action: Callable[[], None], settings: str = ''
+    ) -> None:
+        """Do a step unless it was finished before with these settings."""
         stamp = self.run.work_dir / f'.{step}-done'
-        if stamp.exists():
+        if stamp.exists() and stamp.read_text() == settings:
             return
+        # else a kill would leave results of this beside the old settings
+        stamp.unlink(missing_ok=True)
         start = time.monotonic()
         action()
-        stamp.touch()
+        stamp.write_text(settings)
         minutes = (time.monotonic() - start) / 60
         print(f'[study] {self.run.id}: {step}, {minutes:.1f} min', flush=True)
 
@@ -244,18 +200,21 @@ class Worker:
         digest = run.hash()
         if note.exists():
             started = load_json(note)
-            if started['config_hash'] != digest:
-                stop(
-                    f'{run.id} was begun with another config '
-                    f'({started["config_hash"]}, now {digest}): rename the '
-                    f'run or remove {run.work_dir}'
+            if not run.has_hash(started['config_hash']):
+                raise StudyError(
+                    f'begun with another config ({started["config_hash"]}, '
+                    f'now {digest}): rename the run or remove {run.work_dir}'
                 )
         else:
             started = dict(config_hash=digest, commit=git_commit())
             write_json(note, started)
         self.once('train', self.train)
-        for name in run.tests:
-            self.once(f'test_{name}', lambda name=name: self.test(name))
+        for name, options in run.tests.items():
+            self.once(
+                f'test_{name}',
+                lambda name=name: self.test(name),
+                json.dumps(options, sort_keys=True),
+            )
         if run.tests:
             write_record(run, started)
         print(f'[study] {run.id}: {result_of(run)}', flush=True)
@@ -279,12 +238,17 @@ def is_recorded(run: Run) -> bool:
     if not (run.record if run.tests else run.work_dir / TRAINED).exists():
         return False
     source = run.record if run.tests else run.work_dir / STARTED
-    record, now = load_json(source), run.hash()
-    if record['config_hash'] != now:
+    record = load_json(source)
+    if not (isinstance(record, dict) and 'config_hash' in record):
+        raise StudyError(
+            f'{source} has no config_hash, so it is no record of this study: '
+            'move it away to train the run'
+        )
+    if not run.has_hash(record['config_hash']):
         raise StudyError(
             f'{result_of(run)} is of another config '
-            f'({record["config_hash"]}, now {now}): rename the run or remove '
-            'it'
+            f'({record["config_hash"]}, now {run.hash()}): rename the run or '
+            'remove it'
         )
     before = record.get('tests', {})  # older records have none
     for name, options in run.tests.items():
@@ -324,22 +288,46 @@ def planned(args: argparse.Namespace) -> List[Run]:
     return choose(runs, args.only)
 
 
+def do_run(run: Run, place: str) -> None:
+    """Do a run that is not recorded yet.
+
+    Args:
+        run (Run): The run.
+        place (str): Its number in the queue, for the line that it begins
+            with.
+
+    Raises:
+        StudyError: If it cannot be done.
+    """
+    if is_recorded(run):
+        print(f'[study] {place} {run.id}: done before', flush=True)
+        return
+    print(f'[study] {place} {run.id}', flush=True)
+    run.work_dir.mkdir(parents=True, exist_ok=True)
+    with (run.work_dir / '.lock').open('w') as lock:
+        if not locked(lock.fileno()):
+            raise StudyError(
+                f'{run.work_dir} is in use: another study, or a training '
+                'that survived it, works there; wait for it or end it'
+            )
+        Worker(run, lock.fileno()).work()
+
+
 def run_study(args: argparse.Namespace) -> None:
-    """Do the runs that are not recorded yet."""
-    runs = planned(args)
+    """Do the runs that are not recorded yet, then tell which failed."""
+    runs, failures = planned(args), []
     for number, run in enumerate(runs, 1):
-        if is_recorded(run):
-            print(f'[study] {number}/{len(runs)} {run.id}: done before')
-            continue
-        print(f'[study] {number}/{len(runs)} {run.id}', flush=True)
-        run.work_dir.mkdir(parents=True, exist_ok=True)
-        with (run.work_dir / '.lock').open('w') as lock:
-            if not locked(lock.fileno()):
-                stop(
-                    f'{run.work_dir} is in use: another study, or a training '
-                    'that survived it, works there; wait for it or end it'
-                )
-            Worker(run, lock.fileno()).work()
+        try:
+            do_run(run, f'{number}/{len(runs)}')
+        except Exception as error:  # whatever it is, the others go on
+            if not isinstance(error, (OSError, ValueError)):
+                traceback.print_exc()  # a defect of ours or of a config
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            failures.append(f'{run.id}: failed: {reason}')
+            print(f'[study] {failures[-1]}', flush=True)
+    for failure in failures:
+        print(f'study.py: error: {failure}', file=sys.stderr)
+    sys.exit(int(bool(failures)))
 
 
 def show_status(args: argparse.Namespace) -> None:
@@ -353,7 +341,7 @@ def show_status(args: argparse.Namespace) -> None:
                 state = f'begun, {last.stem if last else "no epoch"}'
             else:
                 state = 'to do'
-        except StudyError as error:
+        except ValueError as error:
             state = str(error)
         print(f'{run.id}: {state}')
 

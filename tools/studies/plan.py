@@ -1,11 +1,14 @@
 """The list of runs that a study's YAML names."""
 
+import hashlib
+import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 import yaml
 from mmengine.config import Config
 
+from dsym.datasets.split_lists import published_splits
 from dsym.errors import InputError
 from dsym.provenance import config_hash
 
@@ -15,6 +18,9 @@ RUN_KEYS = {
 }  # fmt: skip
 TRAINERS = ('dsym', 'official')
 MACHINE_KEYS = {'data_root', 'num_workers', 'progress'}
+LIST_KEYS = {'split', 'ann_file'}  # may name a file of one's own
+TTA_KEYS = {'tta_model', 'tta_pipeline'}  # of tools/test.py --tta alone
+KINDS = {dict: 'a mapping', list: 'a list', str: 'a text'}
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 
 
@@ -84,17 +90,57 @@ class Run(NamedTuple):
         """Hash what decides the result: trainer, config, overrides and seed.
 
         Places and numbers of workers are left out, so a run is the same run
-        on another machine.
+        on another machine; but a data root among the overrides is another
+        data set. Of lists of images that are files, the content counts.
         """
+        return self._hash(TTA_KEYS)
+
+    def has_hash(self, digest: str) -> bool:
+        """Whether a hash is of this run.
+
+        Some records count the keys of test-time augmentation, by which no
+        run is trained or tested: these are of the same run.
+
+        Args:
+            digest (str): Of a record.
+        """
+        return digest in (self.hash(), self._hash(set()))
+
+    def _hash(self, unused: Set[str]) -> str:
+        """Hash the config without some of its keys."""
         config = _without_machine(self.load_config().to_dict())
-        return config_hash(Config(dict(config, trainer=self.trainer)))
+        content = {
+            key: value for key, value in config.items() if key not in unused
+        }
+        content['trainer'] = self.trainer
+        roots = _data_roots(self.options)
+        if roots:
+            content['data_roots'] = roots
+        return config_hash(Config(content))
+
+
+def _data_roots(options: Any, key: str = '') -> Dict[str, Any]:
+    """Data roots that overrides set, by dotted key."""
+    if key.rpartition('.')[2] == 'data_root':
+        return {key: options}
+    parts: Any = ()
+    if isinstance(options, dict):
+        parts = options.items()
+    elif isinstance(options, list):
+        parts = enumerate(options)
+    roots: Dict[str, Any] = {}
+    for name, value in parts:
+        roots.update(_data_roots(value, f'{key}.{name}' if key else str(name)))
+    return roots
 
 
 def _without_machine(part: Any) -> Any:
     """Leave out of a config, however deep, what depends on the machine."""
     if isinstance(part, dict):
         return {
-            key: _without_machine(value)
+            key: _listed(value, part.get('data_root'))
+            if key in LIST_KEYS and isinstance(value, str)
+            else _without_machine(value)
             for key, value in part.items()
             if key not in MACHINE_KEYS
         }
@@ -105,13 +151,95 @@ def _without_machine(part: Any) -> Any:
     return part
 
 
+def _listed(name: str, data_root: Optional[str]) -> str:
+    """What stands for a list of images: its digest if it is a file."""
+    if name not in published_splits():
+        for path in (Path(name), Path(data_root or '', name)):
+            if path.is_file():
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+    return name.replace(CHECKOUT, '')
+
+
 def _check_keys(what: str, given: Dict[str, Any], known: set) -> None:
-    unknown = sorted(set(given) - known)
+    unknown = sorted(map(str, set(given) - known))
     if unknown:
         raise StudyError(
             f'{what}: unknown key {unknown[0]!r}; it takes '
             f'{", ".join(sorted(known))}'
         )
+
+
+def _check_type(what: str, key: str, value: Any, kind: type) -> None:
+    """Refuse a value that is not what its key takes."""
+    if not isinstance(value, kind):
+        raise StudyError(f'{what}: {key} {value!r}: give {KINDS[kind]}')
+
+
+def _check_tests(what: str, tests: Any) -> None:
+    """Refuse tests that are not overrides by a name."""
+    _check_type(what, 'tests', tests, dict)
+    for name, options in tests.items():
+        _check_name(what, 'test', name)
+        _check_type(what, f'tests.{name}', options, dict)
+
+
+def _check_name(what: str, key: str, name: Any) -> None:
+    """Refuse a name that cannot be a part of a file's name."""
+    if not (isinstance(name, str) and re.fullmatch(r'[^/\\\s]+', name)):
+        raise StudyError(
+            f'{what}: {key} {name!r}: give a name without / and spaces'
+        )
+
+
+def _check_run(what: str, item: Dict[str, Any]) -> None:
+    """Refuse a run with a wrong key or value."""
+    _check_keys(what, item, RUN_KEYS)
+    for key in ('name', 'config'):
+        if key not in item:
+            raise StudyError(f'{what}: the key {key} is missing')
+    _check_name(what, 'name', item['name'])
+    _check_type(what, 'config', item['config'], str)
+    _check_type(what, 'options', item.get('options') or {}, dict)
+    _check_type(what, 'note', item.get('note', ''), str)
+    seeds = item.get('seeds', [0])
+    if not (
+        isinstance(seeds, list)
+        and seeds
+        and all(type(seed) is int for seed in seeds)
+    ):
+        raise StudyError(
+            f'{what}: seeds {seeds!r}: give a list of integers, as in [0, 1]'
+        )
+    trainer = item.get('trainer', 'dsym')
+    if trainer not in TRAINERS:
+        raise StudyError(
+            f'{what}: trainer {trainer!r} must be one of {TRAINERS}'
+        )
+    minutes = item.get('minutes')
+    if minutes is not None and not (
+        isinstance(minutes, (int, float)) and minutes > 0
+    ):
+        raise StudyError(f'{what}: minutes {minutes!r}: give more than 0')
+
+
+def _read_study(path: Path) -> Dict[str, Any]:
+    """Read a study's YAML and check what is common to its runs."""
+    if not path.is_file():
+        raise StudyError(f'{path}: no such study; see configs/studies/')
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(
+            f'{path} is no YAML: {" ".join(str(error).split())}'
+        ) from None
+    if not isinstance(content, dict):
+        raise StudyError(f'{path}: must have the keys results, tests, runs')
+    _check_keys(str(path), content, {'results', 'tests', 'runs'})
+    _check_type(str(path), 'results', content.get('results', ''), str)
+    if not content.get('runs'):
+        raise StudyError(f'{path}: the list runs is empty')
+    _check_type(str(path), 'runs', content['runs'], list)
+    return content
 
 
 def load_study(
@@ -136,37 +264,17 @@ def load_study(
     Raises:
         StudyError: If a key, file or name is wrong.
     """
-    if not path.is_file():
-        raise StudyError(f'{path}: no such study; see configs/studies/')
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(
-            f'{path} is no YAML: {" ".join(str(error).split())}'
-        ) from None
-    if not isinstance(content, dict):
-        raise StudyError(f'{path}: must have the keys results, tests, runs')
-    _check_keys(str(path), content, {'results', 'tests', 'runs'})
+    content = _read_study(path)
     runs: List[Run] = []
-    for item in content.get('runs') or []:
+    for item in content['runs']:
+        _check_type(str(path), 'run', item, dict)
         what = f'{path}, run {item.get("name")!r}'
-        _check_keys(what, item, RUN_KEYS)
-        for key in ('name', 'config'):
-            if key not in item:
-                raise StudyError(f'{what}: the key {key} is missing')
+        _check_run(what, item)
         config = root / item['config']
         if not config.is_file():
             raise StudyError(f'{what}: there is no config {config}')
-        trainer = item.get('trainer', 'dsym')
-        if trainer not in TRAINERS:
-            raise StudyError(
-                f'{what}: trainer {trainer!r} must be one of {TRAINERS}'
-            )
-        minutes = item.get('minutes')
-        if minutes is not None and not (
-            isinstance(minutes, (int, float)) and minutes > 0
-        ):
-            raise StudyError(f'{what}: minutes {minutes!r}: give more than 0')
+        tests = item.get('tests', content.get('tests') or {})
+        _check_tests(what, tests)
         for seed in item.get('seeds', [0]):
             runs.append(
                 Run(
@@ -174,21 +282,19 @@ def load_study(
                     config=config,
                     options=item.get('options') or {},
                     seed=seed,
-                    tests=item.get('tests', content.get('tests') or {}),
-                    trainer=trainer,
+                    tests=tests,
+                    trainer=item.get('trainer', 'dsym'),
                     note=item.get('note', ''),
                     results=results
                     or root / content.get('results', 'results'),
                     work_dir=work_dirs
                     / path.stem
                     / f'{item["name"]}_seed{seed}',
-                    minutes=minutes,
+                    minutes=item.get('minutes'),
                 )
             )
     ids = [run.id for run in runs]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise StudyError(f'{path}: two runs are called {twice[0]}')
-    if not runs:
-        raise StudyError(f'{path}: the list runs is empty')
     return runs

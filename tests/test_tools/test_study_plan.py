@@ -1,0 +1,197 @@
+"""The list of runs of a study: mistakes in it, and the hash of a run."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+from study_files import write_study
+
+from dsym.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+from studies.plan import load_study  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(config='nothing.py'), 'there is no config'),
+        (dict(sedes=[1]), "unknown key 'sedes'"),
+        (dict(trainer='mine'), "trainer 'mine' must be one of"),
+        (dict(minutes=0), 'minutes 0: give more than 0'),
+        (dict(seeds=3), 'seeds 3: give a list of integers'),
+        (dict(seeds=[]), 'seeds []: give a list of integers'),
+        (dict(seeds=['a']), "seeds ['a']: give a list of integers"),
+        (dict(name='a/b'), "name 'a/b': give a name without / and spaces"),
+        (dict(name=7), 'name 7: give a name without / and spaces'),
+        (dict(config=['a']), "config ['a']: give a text"),
+        (dict(options=['a=1']), "options ['a=1']: give a mapping"),
+        (dict(tests=['dev']), "tests ['dev']: give a mapping"),
+        (dict(tests={'dev': None}), 'tests.dev None: give a mapping'),
+        (dict(tests={'a/b': {}}), "test 'a/b': give a name without / and"),
+        (dict(seeds=[1, 1]), 'two runs are called tiny_seed1'),
+    ],
+)
+def test_mistakes(tmp_path, changes, message):
+    path = write_study(tmp_path, **changes)
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_study(path, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (dict(runs=['tiny']), "run 'tiny': give a mapping"),
+        (dict(runs={'tiny': {}}), "runs {'tiny': {}}: give a list"),
+        (dict(runs=[]), 'the list runs is empty'),
+        (dict(results=1, runs=[{}]), 'results 1: give a text'),
+        ({1: 2}, "unknown key '1'"),
+        ([], 'must have the keys results, tests, runs'),
+    ],
+)
+def test_mistakes_around_the_runs(tmp_path, content, message):
+    path = tmp_path / 'study.yaml'
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_study(path, tmp_path, tmp_path)
+
+
+def test_hash_is_the_same_on_another_machine(tmp_path, monkeypatch):
+    """Nested data sets' places and workers too; other overrides change it."""
+    digests = {}
+    for place, cores, seed in (('a', 8, 3), ('b', 2, 3), ('b', 2, 4)):
+        path = write_study(
+            tmp_path,
+            config=str(
+                ROOT / 'configs/baselines/'
+                'soft-teacher_faster-rcnn-r50_1xb16-4.2k_neu-det-semi20.py'
+            ),
+            options={},
+            seeds=[seed],
+        )
+        monkeypatch.setenv('NEU_DET_ROOT', f'/{place}')
+        monkeypatch.setattr(
+            'dsym.engine.cpu_threads_hook.usable_cores', lambda n=cores: n
+        )
+        run = load_study(path, path.parent, path.parent)[0]
+        digests[place, seed] = run.hash()
+    assert digests['a', 3] == digests['b', 3] != digests['b', 4]
+
+
+def test_hash_is_the_same_in_another_checkout(tmp_path):
+    """A gate of synthetic images names its detector's config by its place."""
+    digests = set()
+    for root in (ROOT, tmp_path / 'other'):
+        path = root / 'tools' / 'studies' / 'plan.py'
+        if root != ROOT:
+            path.parent.mkdir(parents=True)
+            path.write_text((ROOT / 'tools/studies/plan.py').read_text())
+            (root / 'configs').symlink_to(ROOT / 'configs')
+        plan = runpy.run_path(str(path))
+        config = 'configs/dsym/yolov9-t-diffusion_1xb16-200e_neu-det-labeled20'
+        study = write_study(tmp_path, config=f'{config}.py', options={})
+        (run,) = plan['load_study'](study, root, tmp_path)
+        assert str(root) in str(run.load_config().train_dataloader)
+        digests.add(run.hash())
+    assert len(digests) == 1
+
+
+def hash_of(folder, **options):
+    """Hash of the tiny run with these overrides."""
+    path = write_study(folder, options=options)
+    return load_study(path, folder, folder)[0].hash()
+
+
+@pytest.mark.parametrize(
+    'spell',
+    [
+        lambda root: {'train_dataloader.dataset.data_root': root},
+        lambda root: {'train_dataloader.dataset': dict(data_root=root)},
+        lambda root: {'custom_hooks': [dict(data_root=root, type='A')]},
+    ],
+)
+def test_hash__has_the_data_root_of_an_override(tmp_path, spell):
+    """That of the config is the machine's, that of a study another set."""
+    first, second = (hash_of(tmp_path, **spell(x)) for x in ('/a', '/b'))
+    assert first != second == hash_of(tmp_path, **spell('/b'))
+
+
+@pytest.mark.parametrize('key', ['split', 'ann_file'])
+def test_hash__has_what_a_list_file_says(tmp_path, key):
+    """Its place is the machine's."""
+    name = f'train_dataloader.dataset.{key}'
+    first, second = tmp_path / 'one.txt', tmp_path / 'other.txt'
+    first.write_text('a\n')
+    second.write_text('a\n')
+    digest = hash_of(tmp_path, **{name: str(first)})
+    assert hash_of(tmp_path, **{name: str(second)}) == digest
+    second.write_text('b\n')
+    assert hash_of(tmp_path, **{name: str(second)}) != digest
+
+
+def test_hash__of_a_published_split_is_its_name(tmp_path, monkeypatch):
+    """Whatever lies in the folder that a study is started in."""
+    monkeypatch.chdir(tmp_path)
+    name = 'train_dataloader.dataset.split'
+    digest = hash_of(tmp_path, **{name: 'dev'})
+    (tmp_path / 'dev').write_text('mine')
+    assert hash_of(tmp_path, **{name: 'dev'}) == digest
+
+
+def test_committed_records__are_of_the_configs_of_today():
+    """A change of a config or of what is hashed would train them again."""
+    listed = subprocess.run(
+        ['git', 'ls-files', 'configs'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    checked = [
+        (run, json.loads(run.record.read_text())['config_hash'])
+        for path in sorted((ROOT / 'configs/studies').glob('*.yaml'))
+        for run in load_study(path, ROOT, ROOT / 'work_dirs')
+        if run.record.relative_to(ROOT).as_posix() in listed
+    ]
+    if not checked:
+        pytest.skip('no git checkout')
+    changed = [run.record for run, x in checked if not run.has_hash(x)]
+    assert not changed
+
+
+def test_hash__is_not_of_test_time_augmentation(tmp_path):
+    """No run of a study is tested with it; a record may count it."""
+    path = write_study(tmp_path)
+    (run,) = load_study(path, tmp_path, tmp_path)
+    plain = run.hash()
+    with run.config.open('a') as file:
+        file.write('tta_model = dict(a=1)\n')
+    assert run.hash() == plain
+    assert run.has_hash(plain) and not run.has_hash('0')
+    assert run.has_hash(run._hash(set())) and run._hash(set()) != plain
+
+
+@pytest.mark.parametrize(
+    'path', sorted((ROOT / 'configs/studies').glob('*.yaml')), ids=str
+)
+def test_studies_of_the_project(path, tmp_path):
+    """Every run's config loads, and its overrides name keys that are there."""
+
+    def leaf(config, key):
+        for part in key.split('.'):
+            config = config[int(part) if part.isdigit() else part]
+        return config
+
+    for run in load_study(path, ROOT, tmp_path):
+        plain = Config.fromfile(run.config)
+        for options in (run.options, *run.tests.values()):
+            for key in options:
+                leaf(plain, key)  # raises for a key that is not there
+        assert len(run.hash()) == 12
