@@ -36,7 +36,8 @@ def load_records(paths: Sequence[Path]) -> List[Dict[str, Any]]:
     for path in paths:
         content = load_json(path)
         if is_record(content):
-            records.append(content)
+            # which tells runs of one name apart
+            records.append(dict(content, folder=str(path.parent)))
         else:
             print(f'{path}: no record, left out', file=sys.stderr)
     if not records:

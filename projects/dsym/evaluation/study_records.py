@@ -1,9 +1,13 @@
 """The records of a study: one JSON a run, grouped over seeds."""
 
 import statistics
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
+
+from ..errors import InputError
 
 Records = Sequence[Dict[str, Any]]
+# Which tell runs of one name apart, the plainest first.
+DETAILS = ('folder', 'config', 'trainer', 'options')
 
 
 class Spread(NamedTuple):
@@ -23,19 +27,64 @@ class Spread(NamedTuple):
 def group_records(
     records: Records,
 ) -> Dict[Tuple[str, str], List[Dict[str, Any]]]:
-    """Group records by name and evaluation, in the order they are given.
+    """Group records by run and evaluation, in the order they are given.
 
     Args:
-        records (Sequence[dict]): Recorded runs of ``tools/study.py``.
+        records (Sequence[dict]): Recorded runs of ``tools/study.py``;
+            ``folder``, where they have one, is where they were read.
 
     Returns:
-        dict[tuple[str, str], list[dict]]: Records of all seeds.
+        dict[tuple[str, str], list[dict]]: Records of all seeds by name and
+        evaluation; behind the name of several runs stands what they differ
+        in.
+
+    Raises:
+        InputError: If a run has a seed twice.
     """
     groups: Dict[Tuple[str, str], List[Dict[str, Any]]] = {}
-    for record in records:
+    for record, label in zip(records, run_labels(records)):
         for split in record['metrics']:
-            groups.setdefault((record['name'], split), []).append(record)
+            group = groups.setdefault((label, split), [])
+            if record['seed'] in [other['seed'] for other in group]:
+                raise InputError(
+                    f'{label} has seed {record["seed"]} twice on {split}: '
+                    'name each record once and no copies'
+                )
+            group.append(record)
     return groups
+
+
+def run_labels(records: Records) -> List[str]:
+    """What to call the run of each record.
+
+    Args:
+        records (Sequence[dict]): Recorded runs.
+
+    Returns:
+        list[str]: The name; of several runs that share it, as many details
+        as tell them apart.
+    """
+    runs: Dict[str, Set[Tuple[str, ...]]] = {}
+    details = [details_of(record) for record in records]
+    for record, detail in zip(records, details):
+        runs.setdefault(record['name'], set()).add(detail)
+    labels = []
+    for record, detail in zip(records, details):
+        others, count = runs[record['name']], 0
+        while len({other[:count] for other in others}) < len(others):
+            count += 1
+        said = ', '.join(filter(None, detail[:count]))
+        labels.append(record['name'] + (f' ({said})' if said else ''))
+    return labels
+
+
+def details_of(record: Dict[str, Any]) -> Tuple[str, ...]:
+    """Values of ``DETAILS``; '' for those that a record lacks."""
+    options = record.get('options') or {}
+    texts = dict(
+        record, options=' '.join(f'{k}={options[k]}' for k in sorted(options))
+    )
+    return tuple(str(texts.get(key, '')) for key in DETAILS)
 
 
 def record_classes(scores: Dict[str, float]) -> List[str]:
