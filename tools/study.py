@@ -200,7 +200,7 @@ class Worker:
         digest = run.hash()
         if note.exists():
             started = load_json(note)
-            if not run.has_hash(started['config_hash']):
+            if started['config_hash'] != run.hash():
                 raise StudyError(
                     f'begun with another config ({started["config_hash"]}, '
                     f'now {digest}): rename the run or remove {run.work_dir}'
@@ -244,7 +244,7 @@ def is_recorded(run: Run) -> bool:
             f'{source} has no config_hash, so it is no record of this study: '
             'move it away to train the run'
         )
-    if not run.has_hash(record['config_hash']):
+    if record['config_hash'] != run.hash():
         raise StudyError(
             f'{result_of(run)} is of another config '
             f'({record["config_hash"]}, now {run.hash()}): rename the run or '

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import yaml
 from mmengine.config import Config
@@ -93,24 +93,9 @@ class Run(NamedTuple):
         on another machine; but a data root among the overrides is another
         data set. Of lists of images that are files, the content counts.
         """
-        return self._hash(TTA_KEYS)
-
-    def has_hash(self, digest: str) -> bool:
-        """Whether a hash is of this run.
-
-        Some records count the keys of test-time augmentation, by which no
-        run is trained or tested: these are of the same run.
-
-        Args:
-            digest (str): Of a record.
-        """
-        return digest in (self.hash(), self._hash(set()))
-
-    def _hash(self, unused: Set[str]) -> str:
-        """Hash the config without some of its keys."""
         config = _without_machine(self.load_config().to_dict())
         content = {
-            key: value for key, value in config.items() if key not in unused
+            key: value for key, value in config.items() if key not in TTA_KEYS
         }
         content['trainer'] = self.trainer
         roots = _data_roots(self.options)
