@@ -99,7 +99,7 @@ def test_export__knows_classes_and_windows(tmp_path):
     assert (settings['context'], settings['min_side']) == ([1.3, 1.9], 24)
     painter = DiffusionPainter(str(out_dir), CLASSES)
     assert (painter.size, painter.min_side) == (16, 24)
-    for key, value in painter.model.state_dict().items():
+    for key, value in load_diffusion(out_dir).state_dict().items():
         assert torch.equal(value, steps[-1][key])
 
 
