@@ -1,10 +1,11 @@
 """JSON files that are whole whenever they are read."""
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
+
+from dsym.evaluation.pseudo_label_audit import nan_to_none
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -17,19 +18,8 @@ def write_json(path: Path, content: Any) -> None:
     """
     unfinished = path.with_suffix('.tmp')
     with unfinished.open('w') as file:
-        json.dump(finite(content), file, indent=2, allow_nan=False)
+        json.dump(nan_to_none(content), file, indent=2, allow_nan=False)
         file.write('\n')
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
-
-
-def finite(content: Any) -> Any:
-    """Replace figures that JSON does not know by None, however deep."""
-    if isinstance(content, dict):
-        return {key: finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content

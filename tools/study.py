@@ -200,7 +200,7 @@ class Worker:
         digest = run.hash()
         if note.exists():
             started = load_json(note)
-            if started['config_hash'] != run.hash():
+            if started['config_hash'] != digest:
                 raise StudyError(
                     f'begun with another config ({started["config_hash"]}, '
                     f'now {digest}): rename the run or remove {run.work_dir}'
@@ -244,10 +244,11 @@ def is_recorded(run: Run) -> bool:
             f'{source} has no config_hash, so it is no record of this study: '
             'move it away to train the run'
         )
-    if record['config_hash'] != run.hash():
+    now = run.hash()
+    if record['config_hash'] != now:
         raise StudyError(
             f'{result_of(run)} is of another config '
-            f'({record["config_hash"]}, now {run.hash()}): rename the run or '
+            f'({record["config_hash"]}, now {now}): rename the run or '
             'remove it'
         )
     before = record.get('tests', {})  # older records have none

@@ -197,18 +197,18 @@ def _figures(boxes: int, true_positives: int, truth: int) -> Dict[str, Any]:
 
 
 def nan_to_none(value: Any) -> Any:
-    """Replace NaN, which JSON does not know, by None at any depth.
+    """Replace NaN and infinity, which JSON lacks, by None at any depth.
 
     Args:
-        value (Any): Figures in dicts and lists.
+        value (Any): Figures in dicts, lists and tuples.
 
     Returns:
         Any: A copy that JSON can hold.
     """
     if isinstance(value, dict):
         return {key: nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [nan_to_none(item) for item in value]
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
