@@ -162,7 +162,8 @@ def test_step_and_evaluation(path, neu_det, tmp_path):
         config.train_dataloader.dataset.indices = list(range(4))
     rate = config.optim_wrapper.optimizer.lr
     config.custom_hooks.append(dict(type='StepHook'))
-    small, work = tmp_path / 'small.py', tmp_path / 'work'
+    # mmengine keeps a default scope for each file name and second.
+    small, work = tmp_path / path.name, tmp_path / 'work'
     config.dump(small)
     StepHook.notes.clear()
     done = call_script(REPO / 'tools/train.py', small, '--work-dir', work)
