@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from tiny_branches import batch, build, mamba, second_alone, total, yolov8
+from tiny_branches import (
+    batch,
+    build,
+    mamba,
+    second_alone,
+    tood,
+    total,
+    yolov8,
+)
 
 from dsym.errors import InputError
 
@@ -210,3 +218,48 @@ def test_mix__doubtful_boxes_are_not_taught_to_be_background(mix):
         losses.append(float(model.loss(*batch())['unsup_loss_cls']))
     ignoring, background = losses
     assert 0 < ignoring < background
+
+
+def class_gradients(model):
+    """Of the last layers for classes, from pseudo-labels alone."""
+    losses = model.loss(*batch())
+    sum(x for key, x in losses.items() if key == 'unsup_loss_cls').backward()
+    return [
+        branch[-1].weight.grad.flatten(1)
+        for branch in model.student.bbox_head.head_module.cls_preds
+    ]
+
+
+@pytest.mark.parametrize('detector', [mamba, yolov8])
+def test_classes__others_have_no_gradient_and_those_the_same(detector):
+    free = build(detector)
+    free.loss(*batch())
+    found = free.pseudo_records[0].stages['predicted'].labels.unique()
+    taught = found[:1].tolist()
+    others = [label for label in range(6) if label not in taught]
+    free = build(detector)
+    free.attach_filter(
+        lambda samples, boxes: [x[x.labels == taught[0]] for x in boxes],
+        before_selection=True,
+    )
+    model = build(detector, classes=taught)
+    for own, expected in zip(class_gradients(model), class_gradients(free)):
+        assert expected[others].abs().min() > 0
+        assert own[others].abs().max() < 1e-6 * expected.abs().max()
+        torch.testing.assert_close(own[taught], expected[taught])
+    for record in model.pseudo_records:
+        for boxes in record.stages.values():
+            assert set(boxes.labels.tolist()) <= set(taught)
+
+
+@pytest.mark.parametrize(
+    ('detector', 'classes', 'message'),
+    [
+        (mamba, [1, 6], 'from 0 to 5'),
+        (mamba, [], 'from 0 to 5'),
+        (tood, [1], 'TOODHead is no YOLOv8'),
+    ],
+)
+def test_classes__that_the_head_does_not_have(detector, classes, message):
+    with pytest.raises(InputError, match=message):
+        build(detector, classes=classes)

@@ -34,6 +34,7 @@ from .pseudo_labels import (
 from .pseudo_records import PseudoRecord, split_by_weight
 from .ramp import gaussian_ramp
 from .semi_settings import check_classes, check_keys, check_weights
+from .taught_classes import leave_out, silence, untaught_classes
 
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
@@ -72,6 +73,9 @@ class DSYMDetector(SemiBaseDetector):
               a score of 0.05, one class each, NMS at IoU 0.6.
             - ``selector`` (dict): ``ScoreThreshold``, ``TwoThresholds`` or
               ``MixtureThreshold``. Defaults to the first.
+            - ``classes`` (list[int]): Those that pseudo-labels teach; of the
+              others, which the teacher too often gets wrong, only
+              consistency. Defaults to None, all; for YOLOv8 and v9 heads.
             - ``consistency`` (dict): ``ConsistencyLoss``, for YOLOv8 and v9
               heads. Defaults to None, without.
             - ``mix`` (dict): ``PseudoMixUp`` or ``PseudoMosaic`` of the
@@ -142,6 +146,7 @@ class DSYMDetector(SemiBaseDetector):
             cfg.get('selector', dict(type='ScoreThreshold'))
         )
         check_classes(self.selector, head)
+        self.untaught = untaught_classes(cfg.get('classes'), head)
         self.knows_weights = isinstance(head, YOLOv9Head)
         if getattr(self.selector, 'gives_weights', False):
             self.check_weights(True)
@@ -271,6 +276,8 @@ class DSYMDetector(SemiBaseDetector):
         head = self.teacher.bbox_head
         outs = head(self.teacher.extract_feat(inputs))
         predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
+        if self.untaught:
+            predicted = leave_out(predicted, self.untaught)
         judge, before = self._filter
         if judge is not None and before:
             predicted = judge(samples, predicted)
@@ -378,7 +385,9 @@ class DSYMDetector(SemiBaseDetector):
         if not self.knows_weights:
             ignored = None
         losses = weigh_box_terms(
-            head.loss_by_feat(*outs, labels, metas, ignored),
+            head.loss_by_feat(
+                *silence(outs, self.untaught), labels, metas, ignored
+            ),
             self.semi_train_cfg.get('box_weight', 1.0),
             head,
         )

@@ -13,6 +13,7 @@ KEYS = (
     'ramp_steps',
     'pseudo_test_cfg',
     'selector',
+    'classes',
     'consistency',
     'mix',
     'sums_images',
