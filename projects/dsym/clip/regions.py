@@ -179,7 +179,41 @@ def pool_regions(
     side = visual.image_size
     side = (side if isinstance(side, int) else side[0]) // DENSE_STRIDE
     regions = pool(features, rois, side, 1 / DENSE_STRIDE)
-    return visual.attnpool(visual.layer4(regions))
+    regions = regions.contiguous(memory_format=torch.channels_last)
+    return pool_attention(visual.attnpool, visual.layer4(regions))
+
+
+def pool_attention(attnpool: nn.Module, features: Tensor) -> Tensor:
+    """What open_clip's ``AttentionPool2d`` gives, of its one used query alone.
+
+    It attends from every place, then takes the mean's result. A single query
+    also needs no keys and values: ``q (W_k x + b_k)`` is ``(W_k^T q) x`` and
+    a number that a softmax does not see, and weights whose sum is 1 may mix
+    places before ``W_v`` as well as after it. With T = 17 places of C = 512
+    channels that is 4 C^2 multiplications a region in place of 4 T C^2.
+
+    Args:
+        attnpool (nn.Module): open_clip's.
+        features (Tensor): ``(N, C, h, w)``.
+
+    Returns:
+        Tensor: ``(N, D)``.
+    """
+    places = features.flatten(2).transpose(1, 2)
+    places = torch.cat([places.mean(1, keepdim=True), places], 1)
+    places = places + attnpool.positional_embedding.to(places.dtype)
+    heads, channels = attnpool.num_heads, places.shape[-1]
+
+    key, value = (
+        layer.weight.unflatten(0, (heads, channels // heads))
+        for layer in (attnpool.k_proj, attnpool.v_proj)
+    )
+    query = attnpool.q_proj(places[:, 0]).unflatten(1, (heads, -1))
+    query = query * (channels // heads) ** -0.5
+    asked = torch.einsum('nhd,hdc->nhc', query, key)
+    mixed = (asked @ places.transpose(1, 2)).softmax(-1) @ places
+    pooled = torch.einsum('nhc,hdc->nhd', mixed, value).flatten(1)
+    return attnpool.c_proj(pooled + attnpool.v_proj.bias)
 
 
 def image_parts(shape: Tuple[int, int]) -> Tensor:
