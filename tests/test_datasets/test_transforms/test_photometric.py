@@ -1,10 +1,16 @@
 """Gamma, noise and blur change what they say and no more."""
 
+import cv2
 import numpy as np
 import pytest
+from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.registry import TRANSFORMS
 
-from dsym.datasets.transforms import MildBlur, RandomGamma, SensorNoise
+from dsym.datasets.transforms import (
+    MildBlur,
+    RandomGamma,
+    SensorNoise,
+)
 from dsym.errors import InputError
 
 
@@ -75,6 +81,44 @@ def test_noise_is_clipped():
         assert 0.45 < (found == value).mean() < 0.55
 
 
+@pytest.mark.parametrize('size', [(60, 90), (61, 91)])
+def test_random_phase_keeps_the_spectrum_and_no_box(size):
+    rng = np.random.default_rng(0)
+    field = cv2.GaussianBlur(rng.standard_normal(size), (0, 0), 1.0, None, 4.0)
+    field[20:30, 30:50] += 1  # a defect
+    grey = (114 + 20 * field).round().astype(np.uint8)
+    results = dict(
+        img=grey[..., None].repeat(3, 2),
+        gt_bboxes=HorizontalBoxes([[30, 20, 50, 30]]),
+        gt_bboxes_labels=np.array([2]),
+        gt_ignore_flags=np.array([False]),
+    )
+    np.random.seed(0)
+    found = TRANSFORMS.build(dict(type='RandomPhase', prob=1.0))(results)
+    assert [len(found[key]) for key in list(results)[1:]] == [0, 0, 0]
+    image = found['img'][..., 0]
+    assert np.array_equal(image, found['img'][..., 2])
+    before, after = (
+        np.abs(np.fft.fft2(x.astype(float))) for x in (grey, image)
+    )
+    # Rounding adds white noise of deviation 12^-0.5 a pixel: that times the
+    # root of the pixels in the spectrum, seldom four times as much.
+    assert np.abs(after - before).max() < 4.5 * (image.size / 12) ** 0.5
+    assert abs(np.corrcoef(grey.ravel(), image.ravel())[0, 1]) < 0.2
+
+
+def test_random_phase_leaves_the_other_images_alone():
+    results = dict(img=flat(114), gt_bboxes_labels=np.array([2]))
+    build = TRANSFORMS.build
+    assert build(dict(type='RandomPhase', prob=0.0))(results) is results
+    np.random.seed(0)
+    step = build(dict(type='RandomPhase', prob=0.3))
+    turned = sum(
+        not len(step(dict(results))['gt_bboxes_labels']) for _ in range(300)
+    )
+    assert abs(turned - 90) < 4 * (300 * 0.3 * 0.7) ** 0.5
+
+
 def default_blur():
     return MildBlur().sigma[1]
 
@@ -101,6 +145,7 @@ def test_weakest_blur_changes_nothing():
 @pytest.mark.parametrize(
     'config',
     [
+        dict(type='RandomPhase', prob=1.5),
         dict(type='RandomGamma', gamma=(0.0, 1.0)),
         dict(type='RandomGamma', gamma=(1.2, 0.8)),
         dict(type='SensorNoise', sigma=(-1.0, 1.0)),

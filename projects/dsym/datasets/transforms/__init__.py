@@ -5,6 +5,7 @@ from .center_brightness import CenterBrightness
 from .drop_dataset import DropDataset
 from .mild_blur import MildBlur
 from .random_gamma import RandomGamma
+from .random_phase import RandomPhase
 from .seed_augmentations import SeedAugmentations
 from .sensor_noise import SensorNoise
 from .tracked_geometry import TrackedLetterResize, TrackedRandomAffine
@@ -15,6 +16,7 @@ __all__ = [
     'LoadCachedImageFromFile',
     'MildBlur',
     'RandomGamma',
+    'RandomPhase',
     'SeedAugmentations',
     'SensorNoise',
     'TrackedLetterResize',
