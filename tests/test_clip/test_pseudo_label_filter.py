@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from dsym.clip import Prompts, RegionSettings
 from dsym.clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from dsym.clip.scorer import CLIPScorer
+from dsym.clip.typical import TypicalImages
 from dsym.errors import InputError
 
 PROMPTS = Prompts(
@@ -223,13 +224,13 @@ def test_image_threshold__refuses_what_is_not_above_it(
 def test_typical__refuses_what_resembles_no_labelled_image(
     make, scorer, image_paths
 ):
-    shapes = [(96, 80)] * 3
-    whole = scorer.image_embeddings(image_paths, shapes)[:, 0]
-    near = (whole @ whole[:1].T)[:, 0]
-    limit = (1 + float(near[1:].max())) / 2
-    judge = make((0.0,) * 3, typical=whole[:1], typical_tau=limit)
-    assert judge.keep_images(samples(image_paths)) == [True, False, False]
-    judge = make((0.0,) * 3, typical=whole, typical_tau=limit)
+    described = scorer.describe(image_paths)
+    typical = TypicalImages(described[1:])
+    far = float(typical(described[:1]))
+    options = dict(typical=typical, typical_tau=far / 2)
+    judge = make((0.0,) * 3, **options)
+    assert judge.keep_images(samples(image_paths)) == [False, True, True]
+    judge = make((0.0,) * 3, **options | dict(typical_tau=2 * far))
     assert judge.keep_images(samples(image_paths)) == [True] * 3
 
 
@@ -241,8 +242,8 @@ def test_unknown_action__lists_them(make):
 def test_images__are_embedded_once_and_outside_of_autocast(
     make, scorer, image_paths, monkeypatch
 ):
-    whole = scorer.image_embeddings(image_paths, [(96, 80)] * 3)[:, 0]
-    options = dict(image_tau=0.5, typical=whole[:1], typical_tau=0.9)
+    typical = TypicalImages(scorer.describe(image_paths[:1]))
+    options = dict(image_tau=0.5, typical=typical, typical_tau=-0.1)
     exact = make(**options)
     exact.keep_images(samples(image_paths))
     embed, asked = scorer.embed_regions, []

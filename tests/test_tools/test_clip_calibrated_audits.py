@@ -18,8 +18,8 @@ from dsym.clip import PseudoLabelFilter, load_scorer, save_clip
 from dsym.clip.calibration import (
     calibrate,
     labelled_samples,
-    typical_embeddings,
 )
+from dsym.clip.typical import TypicalImages
 from dsym.datasets import SteelSynthDataset
 from dsym.errors import InputError
 
@@ -139,7 +139,7 @@ def test_audit_clip_thresholds__promised_and_reached(
         scorer,
         torch.tensor(promised.tau),
         promised.image_tau,
-        typical=typical_embeddings(scorer, samples),
+        typical=TypicalImages.of(scorer, samples),
         typical_tau=promised.typical_tau,
     )
     seen, right, by_class = [], [], [[0, 0] for _ in CLASSES]

@@ -30,9 +30,9 @@ from dsym.clip import PseudoLabelFilter, load_scorer
 from dsym.clip.calibration import (
     calibrate,
     labelled_samples,
-    typical_embeddings,
 )
 from dsym.clip.scorer import MODES
+from dsym.clip.typical import TypicalImages
 from dsym.datasets.real_images import labelled_images, real_part
 from dsym.datasets.steel_textures import SURFACES, smooth_noise, steel_surface
 from dsym.errors import InputError
@@ -186,13 +186,13 @@ def main() -> None:
         args.clip, classes, args.mode, cache_dir=args.cache_dir
     )
     found = calibrate(scorer, labelled, precision=0.8)
-    whole = typical_embeddings(scorer, labelled)
+    likeness = TypicalImages.of(scorer, labelled)
     pictures = polluted(defects, args.images)
     pictures['defect images'] = [path for path, *_ in defects]
     judges = {
         'score': (found.image_tau, None),
-        'likeness': (0.0, whole),
-        'both': (found.image_tau, whole),
+        'likeness': (0.0, likeness),
+        'both': (found.image_tau, likeness),
     }
     results: Dict[str, Dict[str, float]] = {}
     for name, (tau, typical) in judges.items():
@@ -201,7 +201,7 @@ def main() -> None:
             torch.tensor(found.tau),
             tau,
             typical=typical,
-            typical_tau=-1.0 if typical is None else found.typical_tau,
+            typical_tau=found.typical_tau,
         )
         shares = {kind: kept(judge, x) for kind, x in pictures.items()}
         foreign = np.concatenate([*shares.values()][:-1])

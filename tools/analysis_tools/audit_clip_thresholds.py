@@ -31,9 +31,9 @@ from dsym.clip.calibration import (
     Calibration,
     calibrate,
     labelled_samples,
-    typical_embeddings,
 )
 from dsym.clip.scorer import MODES
+from dsym.clip.typical import TypicalImages
 from dsym.datasets.real_images import labelled_images
 from dsym.errors import InputError
 
@@ -170,7 +170,7 @@ def main() -> None:
             scorer,
             torch.tensor(found.tau),
             found.image_tau,
-            typical=typical_embeddings(scorer, labelled),
+            typical=TypicalImages.of(scorer, labelled),
             typical_tau=found.typical_tau,
         )
         kept, refused = filtered(judge, boxes, chosen)

@@ -78,7 +78,7 @@ def attach_filter(
         **options,
     )
     judge = hook.build(runner)
-    judge.typical_tau = -1.0  # no cosine is below
+    judge.typical_tau = float('-inf')
     model.attach_filter(judge)
     return judge
 

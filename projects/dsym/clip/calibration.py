@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..evaluation.region_grade_metric import RIGHT_IOU, auroc
 from .region_targets import RegionSampler
 from .scorer import CLIPScorer
+from .typical import TypicalImages
 
 KINDS = ('right', 'misplaced', 'other class', 'background')
 # Of a teacher's wrong boxes, in the order of KINDS. The supervised detector's
@@ -22,6 +23,7 @@ KINDS = ('right', 'misplaced', 'other class', 'background')
 WRONG_SHARES = (0.7, 0.02, 0.28)
 WEAK = 0.7  # an AUROC below says little
 BATCH = 16  # images
+REFUSED = 0.025  # of the labelled images, by score and by likeness
 
 
 @dataclass
@@ -39,9 +41,9 @@ class Calibration:
             each kind as ``wrong_shares`` says.
         auroc_by_kind (list[dict[str, float]]): Of each class, of right
             regions against each other kind.
-        image_tau (float): Below the scores of 98% of the labelled images.
-        typical_tau (float): Below the similarity of 99% of the labelled
-            images to their nearest other one.
+        image_tau (float): Below the scores of 97.5% of the labelled images.
+        typical_tau (float): Below the likeness of 97.5% of the labelled images
+            to their nearest other one, see :class:`TypicalImages`.
     """
 
     scores: List[Dict[str, List[float]]]
@@ -51,7 +53,7 @@ class Calibration:
     auroc: List[float]
     auroc_by_kind: List[Dict[str, float]]
     image_tau: float = 0.0
-    typical_tau: float = -1.0
+    typical_tau: float = float('-inf')
 
     def to_dict(self) -> dict:
         """As JSON keeps it."""
@@ -123,7 +125,7 @@ def calibrate(
         {kind: [] for kind in KINDS} for _ in range(classes)
     ]
     scorer.warm([path for path, *_ in samples])
-    image_scores, embeddings = [], []
+    image_scores = []
     for start in range(0, len(samples), BATCH):
         paths, shapes, truths = zip(*samples[start : start + BATCH])
         drawn = [
@@ -138,22 +140,19 @@ def calibrate(
         )
         for regions, grades in zip(drawn, found):
             sort_scores(scores, regions, grades.cpu())
-        embedded = scorer.image_embeddings(paths, shapes)
-        image_scores.append(scorer.grade_images(embedded))
-        embeddings.append(embedded[:, 0])
+        image_scores.append(scorer.image_scores(paths, shapes))
     arrays = [
         {kind: torch.cat([*x, torch.zeros(0)]) for kind, x in by_kind.items()}
         for by_kind in scores
     ]
     chosen = [choose(x, precision, prior, wrong_shares) for x in arrays]
-    whole = torch.cat(embeddings)
-    near = (whole @ whole.T).fill_diagonal_(-1).amax(1)
+    near = TypicalImages.of(scorer, samples).own()
     calibration = Calibration(
         [{k: x.tolist() for k, x in by_kind.items()} for by_kind in arrays],
         *map(list, zip(*chosen)),
         [kind_aurocs(x) for x in arrays],
-        image_tau=torch.cat(image_scores).quantile(0.02).item(),
-        typical_tau=near.quantile(0.01).item(),
+        image_tau=torch.cat(image_scores).quantile(REFUSED).item(),
+        typical_tau=near.quantile(REFUSED).item(),
     )
     report(calibration, scorer.prompts.classes, precision)
     return calibration
@@ -182,23 +181,6 @@ def check_shares(shares: Sequence[float]) -> None:
             f'clip wrong_shares={shares}: give a share of 0 or more for each '
             f'of {", ".join(wrong)}'
         )
-
-
-def typical_embeddings(scorer: CLIPScorer, samples: Sequence[tuple]) -> Tensor:
-    """Embed whole labelled images.
-
-    Args:
-        scorer (CLIPScorer): The scorer.
-        samples (Sequence[tuple]): Of :func:`labelled_samples`.
-
-    Returns:
-        Tensor: ``(M, D)``.
-    """
-    parts = []
-    for start in range(0, len(samples), BATCH):
-        paths, shapes, _ = zip(*samples[start : start + BATCH])
-        parts.append(scorer.image_embeddings(paths, shapes)[:, 0])
-    return torch.cat(parts)
 
 
 def choose(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .scorer import CLIPScorer
+from .typical import TypicalImages
 
 REMEMBERED = 100_000  # images whose scores are kept in memory
 CONFIDENT = 0.3  # least score of a teacher's box that may hold a defect
@@ -37,10 +38,10 @@ class PseudoLabelFilter:
             a box's score becomes ``C_teacher^(1 - w) s^w``; to be attached
             before the selection.
         weight (float): w of ``'rescore'``. Defaults to 0.3.
-        typical (Tensor, optional): ``(M, D)``, embeddings of labelled images.
-            An image whose nearest one is further than any labelled image's
+        typical (TypicalImages, optional): Of labelled images: one that is
+            further from all of them than nearly all of them from each other
             shows something else. Defaults to None, not asked.
-        typical_tau (float): Least similarity to the nearest.
+        typical_tau (float): Least likeness to the nearest.
 
     Attributes:
         counts (Counter): Images and boxes seen and kept since the last
@@ -59,8 +60,8 @@ class PseudoLabelFilter:
         decay: float = 0.0,
         action: str = 'drop',
         weight: float = 0.3,
-        typical: Optional[Tensor] = None,
-        typical_tau: float = -1.0,
+        typical: Optional[TypicalImages] = None,
+        typical_tau: float = float('-inf'),
     ) -> None:
         if action not in ACTIONS:
             raise InputError(
@@ -111,9 +112,9 @@ class PseudoLabelFilter:
             with self.exact():
                 embedded = self.scorer.image_embeddings(paths, shapes)
                 scores = self.scorer.grade_images(embedded)
-                nearest = torch.ones_like(scores)
+                nearest = torch.zeros_like(scores)
                 if self.typical is not None:
-                    nearest = (embedded[:, 0] @ self.typical.T).amax(1)
+                    nearest = self.typical(self.scorer.describe(paths))
             for path, *values in zip(paths, scores, nearest):
                 self._images[path] = tuple(map(float, values))
         kept = []

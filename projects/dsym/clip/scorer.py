@@ -165,6 +165,21 @@ class CLIPScorer:
         cache = self.dense if dense else self.embeddings
         return cache.warm(paths, skip=True, share=share)
 
+    def describe(self, paths: Sequence[str]) -> Tensor:
+        """Describe whole images: their texture, if it costs nothing.
+
+        Args:
+            paths (Sequence[str]): Image files.
+
+        Returns:
+            Tensor: ``(B, D)``, the mean of ``'dense'`` features, which has
+            grain and blur that an embedding has learnt to leave out; the
+            embedding otherwise.
+        """
+        if self.regions.way == 'dense':
+            return self.dense(paths).to(self.device).float().mean((2, 3))
+        return self.embeddings(paths).to(self.device)
+
     @torch.no_grad()
     def embed_regions(
         self,

@@ -21,11 +21,11 @@ from ..clip.calibration import (
     calibrate,
     check_shares,
     labelled_samples,
-    typical_embeddings,
 )
 from ..clip.checks import check_choice, check_number
 from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.scorer import MODES, CLIPScorer
+from ..clip.typical import TypicalImages
 from ..datasets.real_images import real_images
 from ..errors import InputError
 from ..models.task_modules import ScoreThreshold, TwoThresholds
@@ -253,7 +253,7 @@ class CLIPFilterHook(Hook):
             )
         typical = None
         if self.typical:
-            typical = typical_embeddings(scorer, samples)
+            typical = TypicalImages.of(scorer, samples)
         counts = state.pop('counts', [])
         self._state = state
         found = PseudoLabelFilter(
@@ -286,7 +286,7 @@ class CLIPFilterHook(Hook):
             for key in ('tau', 'image_tau'):
                 if state[key] is None:
                     state[key] = getattr(found, key)
-        state.setdefault('typical_tau', -1.0)
+        state.setdefault('typical_tau', float('-inf'))
         if not isinstance(state['tau'], (list, tuple)):
             state['tau'] = [state['tau']] * len(scorer.prompts.classes)
         self.check_tau(state['tau'], scorer.prompts.classes)

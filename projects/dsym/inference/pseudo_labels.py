@@ -17,6 +17,7 @@ from torch import nn
 from ..clip.adapted import load_scorer
 from ..clip.calibration import calibrate, labelled_samples
 from ..clip.pseudo_label_filter import PseudoLabelFilter
+from ..clip.typical import TypicalImages
 from ..datasets.real_images import labelled_images
 from ..engine.mean_teacher_loop import boxes_per_image
 from ..errors import InputError
@@ -217,18 +218,11 @@ def build_clip_filter(
     samples = labelled_samples(labeled)
     scorer = load_scorer(folder, classes)
     found = calibrate(scorer, samples, PRECISION)
-    typical = [
-        scorer.image_embeddings(
-            [path for path, *_ in samples[i : i + BATCH]],
-            [shape for _, shape, _ in samples[i : i + BATCH]],
-        )[:, 0]
-        for i in range(0, len(samples), BATCH)
-    ]
     return PseudoLabelFilter(
         scorer,
         torch.tensor(found.tau),
         found.image_tau,
-        typical=torch.cat(typical),
+        typical=TypicalImages.of(scorer, samples),
         typical_tau=found.typical_tau,
     )
 
