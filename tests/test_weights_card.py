@@ -121,7 +121,7 @@ def test_detector__commands_make_what_is_there():
 
 def test_clip__figures_are_those_of_the_records():
     text, records = section(CLIP)
-    grades = records['configs/clip/results/auroc_dev_zoom.json']
+    grades = records['configs/clip/results/auroc_dev_textures.json']
     auroc = grades['metrics']['dev']
     assert (
         f'has not seen: {auroc["AUROC"]:.3f}; against badly placed ones '
@@ -129,10 +129,14 @@ def test_clip__figures_are_those_of_the_records():
         f'other classes {auroc["other_class"]:.3f} ('
     ) in text
     assert f'{grades["epochs"]} epochs from scratch, seed 0' in text
-    more = records['configs/clip/results/auroc_dev_zoom_between.json']
-    auroc = more['metrics']['dev']['AUROC']
-    assert f'not trained on, {auroc:.3f} (' in text
-    record = records['configs/clip/results/boxes_unlabeled80_zoom.json']
+    assert f'commit {grades["commit"]};' in text
+    images = records['configs/clip/results/images_unlabeled_60_textures.json']
+    both = images['kept']['both']
+    assert (
+        f'keeps {percent(both["defect images"])}% of the defect images and '
+        f'refuses {percent(both["refused"])}% of foreign and defect-free ones'
+    ) in text
+    record = records['configs/clip/results/boxes_unlabeled80_textures.json']
     rankings = record['rankings']
     plain, both = rankings['confidence'], rankings['confidence, cosine 0.3']
     assert (
@@ -145,15 +149,11 @@ def test_clip__figures_are_those_of_the_records():
 
 def test_clip__commands_make_what_is_there():
     _, records = section(CLIP)
-    grades = records['configs/clip/results/auroc_dev_zoom.json']
-    tree, train, copy = commands(CLIP)
-    assert tree[:3] == ['git', 'worktree', 'add']
-    assert tree[4] == grades['commit']
-    path, *train = train
-    assert path == f'PYTHONPATH={tree[3]}/projects'
-    assert train[:2] == ['python', f'{tree[3]}/tools/train.py']
+    grades = records['configs/clip/results/auroc_dev_textures.json']
+    train, copy = commands(CLIP)
+    assert train[:2] == ['python', 'tools/train.py']
     config = f'configs/clip/{grades["config"]}.py'
-    assert train[2] == f'{tree[3]}/{config}'
+    assert train[2] == config
     assert (REPO / config).is_file()
     made = f'{train[train.index("--work-dir") + 1]}/clip/*'
     assert copy[:2] == ['cp', made]
