@@ -1,0 +1,15 @@
+"""Phase 2 at a high learning rate, pseudo-labels filtered by CLIP.
+
+The paper's rule with calibrated thresholds: what CLIP doubts is dropped, and its
+place ignored.
+
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
+    configs/dsym/dsym_yolov9-t_1xb32-10e-clip_neu-det-semi20.py \
+    --cfg-options load_from=SUPERVISED_CHECKPOINT
+"""
+_base_ = './dsym_yolov9-t_1xb32-10e-even_neu-det-semi20.py'
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='CLIPFilterHook', mode='cosine'),
+]
