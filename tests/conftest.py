@@ -59,6 +59,12 @@ def _process_as_before():
     yield
     for one in (logger, MMLogger.get_current_instance()):
         one.setLevel(level)
+    # The official code's logging.config closes the files of all loggers, and
+    # init_weights of mmengine writes into them.
+    for one in MMLogger._instance_dict.values():
+        for handler in [*one.handlers]:
+            if getattr(handler, 'stream', one) is None:
+                one.removeHandler(handler)
     for name, function in OPENCV.items():
         setattr(cv2, name, function)
 
