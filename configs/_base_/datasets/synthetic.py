@@ -4,7 +4,7 @@
 synthetic = dict(
     type='DiffusionAugment',
     ratio=1.0,
-    layout=dict(background='keep'),
+    layout=dict(background='replace'),
     painter=dict(
         type='DiffusionPainter',
         model='{{$DSYM_PAINTER:work_dirs/diffusion/diffusion}}',

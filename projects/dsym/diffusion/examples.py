@@ -9,7 +9,32 @@ from ..errors import InputError
 from .windows import real_instances
 
 NEAREST = 8  # examples of about a box's size that one is drawn from
-RING = 0.15  # of a box's sides: around it, where brightness is compared
+RING = 0.15  # of a box's sides: around it, where steel is compared
+STEADY = 0.2  # a slope is drawn towards 0: a ring may have one side alone
+GAIN = 1.5  # a defect's contrast is at most so many times more or less
+GREY = 50.0  # a difference in brightness that counts as much as sides of e : 1
+
+
+class Steel(NamedTuple):
+    """What is around a box.
+
+    Attributes:
+        mean (float): Brightness.
+        slopes (np.ndarray): ``(2,)``, by how much it grows along y and x
+            over the length of the box.
+        grain (float): Standard deviation of the rest.
+    """
+
+    mean: float
+    slopes: np.ndarray
+    grain: float
+
+    def below(self, height: int, width: int) -> np.ndarray:
+        """Brightness without grain as it goes on in the box, ``(H, W, 1)``."""
+        y = (np.arange(height) + 0.5) / height - 0.5
+        x = (np.arange(width) + 0.5) / width - 0.5
+        plane = self.slopes[0] * y[:, None] + self.slopes[1] * x
+        return (self.mean + plane).astype(np.float32)[..., None]
 
 
 class Example(NamedTuple):
@@ -18,12 +43,12 @@ class Example(NamedTuple):
     Attributes:
         path (str): Its image.
         box (tuple[float]): Corners in px.
-        around (float): Mean brightness of a ring around the box.
+        around (Steel): What is around the box.
     """
 
     path: str
     box: Sequence[float]
-    around: float
+    around: Steel
 
 
 class DefectExamples:
@@ -44,7 +69,7 @@ class DefectExamples:
             for x in real_instances(info):
                 image = self.image(info['img_path'])
                 example = Example(
-                    info['img_path'], x['bbox'], ring_mean(image, x['bbox'])
+                    info['img_path'], x['bbox'], steel_around(image, x['bbox'])
                 )
                 self.by_class.setdefault(x['bbox_label'], []).append(example)
         if not self.by_class:
@@ -71,8 +96,9 @@ class DefectExamples:
         """Put a defect of a class into a box of a window.
 
         One of about the box's size is drawn, so that its texture stays as fine
-        as it is; flipped, resized to the box and made as much brighter or
-        darker as the surroundings are.
+        as it is; flipped, resized to the box and made to fit: it stands out
+        of the steel around the box, in brightness, its slope and contrast, as
+        it stood out of its own.
 
         Args:
             window (np.ndarray): ``(S, S, C)``, uint8.
@@ -91,9 +117,10 @@ class DefectExamples:
         x1, y1 = np.floor(box[:2] * size).astype(int)
         x2, y2 = np.ceil(box[2:] * size).astype(int).clip(max=size)
         width, height = max(x2 - x1, 1), max(y2 - y1, 1)
+        here = steel_around(window, (x1, y1, x2, y2))
         if label < 0:
             part = beside(window, (x1, y1, x2, y2), rng)
-            around = float(part.mean())
+            around = Steel(float(part.mean()), np.zeros(2), 0.0)
             # as fine as it is: mirrored until it fills the box
             missing = [
                 max(a - b, 0) for a, b in zip((height, width), part.shape)
@@ -102,47 +129,63 @@ class DefectExamples:
                 part, [(0, x) for x in missing] + [(0, 0)], mode='symmetric'
             )[:height, :width]
         else:
-            example = self.draw(label, (scale * width, scale * height), rng)
+            sides = scale * width, scale * height
+            example = self.draw(label, sides, here, rng)
             a, b, c, d = (round(x) for x in example.box)
             image = self.image(example.path, window.shape[2])
             part = image[b : max(d, b + 1), a : max(c, a + 1)]
             around = example.around
+        slopes = around.slopes.copy()
         for axis in (0, 1):
             if rng.random() < 0.5:
                 part = np.flip(part, axis)
+                slopes[axis] *= -1
         shrinks = part.shape[0] > height and part.shape[1] > width
         part = cv2.resize(
             np.ascontiguousarray(part),
             (width, height),
             interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
         ).reshape(height, width, -1)
-        shift = ring_mean(window, (x1, y1, x2, y2)) - around
-        result = window.copy()
-        result[y1 : y1 + height, x1 : x1 + width] = (
-            (part.astype(np.float32) + shift).round().clip(0, 255)
+        gain = here.grain / around.grain if around.grain >= 1 else 1.0
+        alone = part - around._replace(slopes=slopes).below(height, width)
+        fitted = here.below(height, width) + (
+            alone * np.float32(np.clip(gain, 1 / GAIN, GAIN))
         )
+        result = window.copy()
+        result[y1 : y1 + height, x1 : x1 + width] = fitted.round().clip(0, 255)
         return result
 
     def draw(
         self,
         label: int,
         sides: Tuple[float, float],
+        here: Steel,
         rng: np.random.Generator,
     ) -> Example:
-        """Draw a defect of about a size.
+        """Draw a defect of about a size, from steel that is much the same.
 
         Args:
             label (int): Class.
             sides (tuple[float]): Width and height in px of an image.
+            here (Steel): Where it is to go.
             rng (np.random.Generator): Source of randomness.
 
         Returns:
-            Example: One of those whose sides have to be stretched least.
+            Example: One of those whose sides, contrast and brightness have to
+            be changed least.
         """
         mine = self.by_class[label]
         boxes = np.array([x.box for x in mine], np.float64)
+        grain = np.array([x.around.grain for x in mine])
+        mean = np.array([x.around.mean for x in mine])
         stretch = np.log((boxes[:, 2:] - boxes[:, :2]) / sides)
-        order = np.argsort(np.abs(stretch).sum(1), kind='stable')
+        change = (
+            np.abs(stretch).sum(1)
+            # of steel without any, 1 grey value is that of its rounding
+            + np.abs(np.log((grain + 1) / (here.grain + 1)))
+            + np.abs(mean - here.mean) / GREY
+        )
+        order = np.argsort(change, kind='stable')
         return mine[order[rng.integers(min(NEAREST, len(mine)))]]
 
 
@@ -156,15 +199,15 @@ def read_image(path: str, channels: int) -> np.ndarray:
     return image.reshape(*image.shape[:2], -1)
 
 
-def ring_mean(image: np.ndarray, box: Sequence[float]) -> float:
-    """Mean brightness around a box; of the image if nothing is around it.
+def steel_around(image: np.ndarray, box: Sequence[float]) -> Steel:
+    """Describe a ring around a box; the image if nothing is around it.
 
     Args:
         image (np.ndarray): ``(H, W, C)``.
         box (Sequence[float]): Corners in px.
 
     Returns:
-        float: From 0 to 255.
+        Steel: Least squares of a plane, its slopes drawn towards 0.
     """
     x1, y1, x2, y2 = box
     dx, dy = max(RING * (x2 - x1), 2), max(RING * (y2 - y1), 2)
@@ -172,7 +215,23 @@ def ring_mean(image: np.ndarray, box: Sequence[float]) -> float:
     top, left = max(round(y1 - dy), 0), max(round(x1 - dx), 0)
     outer[top : round(y2 + dy), left : round(x2 + dx)] = True
     outer[round(y1) : round(y2), round(x1) : round(x2)] = False
-    return float(image[outer].mean() if outer.any() else image.mean())
+    if not outer.any():
+        return Steel(float(image.mean()), np.zeros(2), float(image.std()))
+    y, x = np.nonzero(outer)
+    grey = image[y, x].mean(1, dtype=np.float64)
+    places = np.stack(
+        [
+            (y + 0.5 - (y1 + y2) / 2) / (y2 - y1),
+            (x + 0.5 - (x1 + x2) / 2) / (x2 - x1),
+        ],
+        1,
+    )
+    known = np.column_stack([np.ones(len(y)), places])
+    square = known.T @ known / len(y)
+    square[[1, 2], [1, 2]] += STEADY
+    mean, *slopes = np.linalg.solve(square, known.T @ grey / len(y))
+    rest = grey - known @ [mean, *slopes]
+    return Steel(float(mean), np.array(slopes), float(rest.std()))
 
 
 def beside(

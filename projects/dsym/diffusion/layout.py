@@ -6,7 +6,7 @@ from mmengine.dataset import BaseDataset
 from ..errors import InputError
 from .windows import MAX_FEATHER, feather_width, real_instances
 
-BACKGROUNDS = ('clean', 'keep')
+BACKGROUNDS = ('clean', 'keep', 'replace')
 TRIES = 30  # to find a place for a box
 IMAGES = 200  # of a class, to find one with room for a box
 MIN_SIDE = 4.0  # px of a drawn box
@@ -26,6 +26,8 @@ class Plan(NamedTuple):
         kept_ignored (np.ndarray): ``(K,)``, bool, of those to be ignored.
         boxes (np.ndarray): ``(N, 4)``, of what is painted.
         labels (np.ndarray): ``(N,)``.
+        replaces (bool): Each of ``boxes`` lies on a true defect of its label,
+            which stays if the painting is refused. Defaults to False.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Plan(NamedTuple):
     kept_ignored: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
+    replaces: bool = False
 
 
 class DefectLayout:
@@ -50,14 +53,18 @@ class DefectLayout:
         dataset (BaseDataset): Labelled images.
         background (str): ``'clean'`` paints the true defects out before;
             ``'keep'`` leaves them, with their boxes, and adds others where
-            there is room. Defaults to ``'clean'``.
+            there is room; ``'replace'`` paints another of the class into the
+            boxes of some: boxes are where and as a person drew them. Defaults
+            to ``'clean'``.
         balance (bool): Draw every class alike, not as often as the labelled
             images show it. Defaults to False.
-        max_boxes (int): Of an image. Defaults to 3.
+        max_boxes (int): Painted in an image. Defaults to 3.
         spread (float): Sides are multiplied by a factor from ``1 / spread``
             to ``spread``. Defaults to 1.25.
         max_overlap (float): Share of a box that others may cover. Defaults to
             0.1.
+        share (float): Of the true boxes of an image that ``'replace'`` paints
+            anew, one at least. Defaults to 0.5.
 
     Raises:
         InputError: For an unknown background, or a set without boxes.
@@ -71,6 +78,7 @@ class DefectLayout:
         max_boxes: int = 3,
         spread: float = 1.25,
         max_overlap: float = 0.1,
+        share: float = 0.5,
     ) -> None:
         if background not in BACKGROUNDS:
             raise InputError(
@@ -81,6 +89,7 @@ class DefectLayout:
         self.max_boxes = max_boxes
         self.spread = spread
         self.max_overlap = max_overlap
+        self.share = share
         count = len(dataset.metainfo['classes'])
         self.images: List[list] = [[] for _ in range(count)]
         self.sides: List[list] = [[] for _ in range(count)]
@@ -140,6 +149,8 @@ class DefectLayout:
         """Draw an image of a class; None if it has no room for a box."""
         images = self.images[label]
         path, shape, truth, *more = images[rng.integers(len(images))]
+        if self.background == 'replace':
+            return self._replace(path, shape, truth, *more, rng)
         # as many of the class as one of its images shows
         *_, labels, ignored = images[rng.integers(len(images))]
         shown = (labels == label) & ~ignored
@@ -161,6 +172,37 @@ class DefectLayout:
             *(x if keep else x[:0] for x in (truth, *more)),
             np.array(boxes, np.float32),
             np.full(len(boxes), label),
+        )
+
+    def _replace(
+        self,
+        path: str,
+        shape: Tuple[int, int],
+        truth: np.ndarray,
+        labels: np.ndarray,
+        ignored: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Optional[Plan]:
+        """Choose some of an image's true boxes; None if it may have none."""
+        # a window is a square: what is longer would not fit
+        fits = (truth[:, 2:] - truth[:, :2]).max(1) <= min(shape)
+        able = np.nonzero(~ignored & fits)[0]
+        count = min(max(round(self.share * len(able)), 1), self.max_boxes)
+        chosen = np.sort(rng.permutation(able)[:count])
+        if not len(chosen):
+            return None
+        rest = np.setdiff1d(np.arange(len(truth)), chosen)
+        return Plan(
+            path,
+            shape,
+            truth[:0],
+            truth[:0],
+            truth[rest],
+            labels[rest],
+            ignored[rest],
+            truth[chosen],
+            labels[chosen],
+            replaces=True,
         )
 
     def place(

@@ -158,6 +158,9 @@ class Workshop:
 def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
     """What is written down about an image."""
     plan = made.plan
+    # a true defect whose painting was refused is seen as it was
+    stays = [i for i in range(len(plan.boxes)) if i not in kept]
+    stays = stays if plan.replaces else []
     return dict(
         number=made.number,
         background=plan.path,
@@ -166,9 +169,9 @@ def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
         erased=len(plan.gone),
         boxes=plan.boxes.tolist(),
         labels=plan.labels.tolist(),
-        real_boxes=plan.kept.tolist(),
-        real_labels=plan.kept_labels.tolist(),
-        real_ignored=plan.kept_ignored.tolist(),
+        real_boxes=[*plan.kept.tolist(), *plan.boxes[stays].tolist()],
+        real_labels=[*plan.kept_labels.tolist(), *plan.labels[stays].tolist()],
+        real_ignored=plan.kept_ignored.tolist() + [False] * len(stays),
         kept=kept,
         verdicts=[x._asdict() for x in verdicts],
     )
