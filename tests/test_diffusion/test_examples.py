@@ -9,7 +9,7 @@ from dsym.diffusion.examples import (
     DefectExamples,
     beside,
     read_image,
-    ring_mean,
+    steel_around,
 )
 from dsym.diffusion.painters import CLEAN
 from dsym.diffusion.synthetic_settings import LabelledSet
@@ -96,10 +96,12 @@ def test_put_into__only_flips_of_an_example_of_its_own_size(tmp_path):
     examples = DefectExamples(labelled)
     true = examples.image(labelled.infos[0]['img_path'])[10:22, 20:36]
     window = np.full((32, 32, 1), 140, np.uint8)
-    shift = 140 - examples.by_class[0][0].around
+    around = examples.by_class[0][0].around
+    # flat steel has no grain: contrast is reduced as far as it may be
+    alone = (true - around.below(12, 16)) / 1.5
     flips = {
-        (y + shift).round().clip(0, 255).astype(np.uint8).tobytes()
-        for y in (true, true[::-1], true[:, ::-1], true[::-1, ::-1])
+        (140 + y).round().clip(0, 255).astype(np.uint8).tobytes()
+        for y in (alone, alone[::-1], alone[:, ::-1], alone[::-1, ::-1])
     }
     made = {
         examples.put_into(window, BOX, 0, seed)[PIXELS].tobytes()
@@ -115,8 +117,10 @@ def test_clean__takes_the_window_beside_the_box():
     window[28:] = 50
     examples = DefectExamples.__new__(DefectExamples)
     result = examples.put_into(window, BOX, CLEAN, seed=0)
-    # the strip's texture is flat: only the ring's mean remains
-    assert {*result[PIXELS].ravel()} == {51}
+    # the strip's texture is flat: the ring's plane remains, brighter above
+    rows = result[PIXELS].mean((1, 2))
+    assert {*result[PIXELS].ravel()} == {50, 51}
+    assert (np.diff(rows) <= 0).all() and rows[0] > rows[-1]
 
 
 def test_beside__is_the_widest_strip():
@@ -132,9 +136,14 @@ def test_draw__one_of_the_8_of_the_nearest_size(tmp_path):
     small = [(0, 100, 60, (5, 5, 9 + i // 4, 9 + i % 4)) for i in range(8)]
     examples = DefectExamples(flat_set(tmp_path, *wide, *small))
     rng = np.random.default_rng(0)
-    drawn = {tuple(examples.draw(0, (60, 10), rng).box) for _ in range(200)}
+    here = examples.by_class[0][0].around
+    drawn = {
+        tuple(examples.draw(0, (60, 10), here, rng).box) for _ in range(200)
+    }
     assert drawn == {box for *_, box in wide}
-    drawn = {tuple(examples.draw(0, (4, 1), rng).box) for _ in range(200)}
+    drawn = {
+        tuple(examples.draw(0, (4, 1), here, rng).box) for _ in range(200)
+    }
     assert drawn == {box for *_, box in small}
 
 
@@ -150,13 +159,78 @@ def test_put_into__of_a_window_that_was_reduced(tmp_path):
         assert (result[9:17, 9:17] == grey).all()
 
 
-def test_ring_mean__by_hand():
+def test_steel_around__by_hand():
     image = np.zeros((40, 60, 1), np.uint8)
     image[10:30, 20:40] = 200  # the box
     image[7:33, 17:43] += 30  # 3 px of ring: 15% of 20 px
-    assert ring_mean(image, (20, 10, 40, 30)) == 30
+    steel = steel_around(image, (20, 10, 40, 30))
+    assert steel.mean == pytest.approx(30)
+    assert steel.slopes == pytest.approx(np.zeros(2), abs=1e-9)
+    assert steel.grain == pytest.approx(0, abs=1e-9)
     # a box of the whole image has no ring
-    assert ring_mean(image, (0, 0, 60, 40)) == pytest.approx(image.mean())
+    steel = steel_around(image, (0, 0, 60, 40))
+    assert steel.mean == pytest.approx(image.mean())
+    assert steel.grain == pytest.approx(image.std())
+
+
+def test_steel_around__slopes_and_grain():
+    """A plane; squares of a ring's places are about 0.2 of a side's.
+
+    Mean of y^2 over the ring from 0.5 to 0.65 sides: 0.208 by integration,
+    so a slope is drawn to 0.208 / (0.208 + 0.2) of itself.
+    """
+    y, x = np.mgrid[:200, :200]
+    image = (60 + 0.4 * y + 0.2 * x)[..., None]
+    steel = steel_around(image, (50, 50, 150, 150))
+    inner, outer = 1.0, 1.3
+    square = (outer**4 - inner**4) / 12 / (outer**2 - inner**2)
+    share = square / (square + 0.2)
+    assert steel.slopes == pytest.approx([40 * share, 20 * share], rel=0.01)
+    assert steel.mean == pytest.approx(60 + 0.6 * 99.5, abs=0.5)
+    middle = steel.below(101, 101)[50, 50, 0]
+    assert middle == pytest.approx(steel.mean, abs=1e-4)
+    corners = steel.below(100, 100)[[0, -1], [0, -1], 0]
+    total = steel.slopes.sum() * 0.99
+    assert corners[1] - corners[0] == pytest.approx(total, rel=1e-4)
+
+
+def noisy_set(folder, *steels):
+    """A defect of 20 x 16 px, 40 darker, in steel of a mean and a grain."""
+    infos = []
+    for i, (mean, grain) in enumerate(steels):
+        rng = np.random.default_rng(i)
+        pixels = rng.normal(mean, grain, (60, 100))
+        pixels[20:36, 30:50] -= 40
+        path = str(folder / f'{i}.png')
+        assert cv2.imwrite(path, pixels.round().astype(np.uint8))
+        instance = dict(bbox=[30, 20, 50, 36], bbox_label=0, ignore_flag=0)
+        infos.append(dict(img_path=path, instances=[instance]))
+    return LabelledSet(dict(classes=['a']), infos)
+
+
+@pytest.mark.parametrize(
+    'grain, gain', [(5.0, 1.25), (4.0, 1.0), (16.0, 1.5), (1.0, 1 / 1.5)]
+)
+def test_put_into__contrast_of_the_steel_there(tmp_path, grain, gain):
+    """Steel with more grain shows more; by half at most, either way."""
+    examples = DefectExamples(noisy_set(tmp_path, (150, 4.0)))
+    rng = np.random.default_rng(5)
+    window = rng.normal(120, grain, (64, 64, 1)).round().astype(np.uint8)
+    box = np.array([20, 24, 40, 40]) / 64
+    made = examples.put_into(window, box, 0, seed=1)[24:40, 20:40]
+    assert made.mean() == pytest.approx(120 - 40 * gain, abs=0.15 * 40)
+    assert made.std() == pytest.approx(4 * gain, rel=0.15)
+
+
+def test_draw__from_steel_that_is_alike(tmp_path):
+    """Of defects of one size, those of its brightness, then of its grain."""
+    steels = [(m, g) for m in (90, 180) for g in (3.0, 12.0)] * 4
+    examples = DefectExamples(noisy_set(tmp_path, *steels))
+    rng = np.random.default_rng(0)
+    near = [x for x, (m, _) in zip(examples.by_class[0], steels) if m == 180]
+    here = near[0].around
+    drawn = [examples.draw(0, (20, 16), here, rng) for _ in range(100)]
+    assert {x.path for x in drawn} == {x.path for x in near}
 
 
 def test_read_image__grey_or_rgb(tmp_path):

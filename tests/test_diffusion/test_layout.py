@@ -115,6 +115,36 @@ def test_keep__true_boxes_stay_and_are_not_covered(labelled):
             assert all(overlap(a, b) <= 0.1 for b in plan.kept)
 
 
+@pytest.mark.parametrize(
+    'options, counts',
+    [
+        (dict(), {1}),
+        (dict(share=1.0), {1, 2}),
+        (dict(share=1.0, max_boxes=1), {1}),
+        (dict(share=0.0), {1}),  # an image that shows nothing new is none
+    ],
+)
+def test_replace__some_of_the_true_boxes(labelled, options, counts):
+    found = plans(labelled, 100, background='replace', **options)
+    assert {len(x.boxes) for x in found} == counts
+    for plan in found:
+        assert plan.replaces
+        assert len(plan.erased) == len(plan.gone) == 0
+        painted = [*zip(plan.labels, map(tuple, plan.boxes.tolist()))]
+        kept = [*zip(plan.kept_labels, map(tuple, plan.kept.tolist()))]
+        truth = DEFECTS[int(Path(plan.path).stem)]
+        assert sorted(painted + kept) == sorted(truth)
+
+
+def test_replace__never_an_ignored_box(tmp_path):
+    labelled = write_steel(tmp_path)
+    labelled.infos[0]['instances'][1]['ignore_flag'] = 1
+    for plan in plans(labelled, 60, background='replace', share=1.0):
+        if Path(plan.path).stem == '0':
+            assert plan.boxes.tolist() == [[8, 10, 24, 26]]
+            assert plan.kept_ignored.tolist() == [True]
+
+
 def test_grown__by_the_feather_of_the_shorter_side():
     boxes = np.array([[10.0, 20, 50, 60], [0, 0, 4, 30]])
     # 3 px at most, 1 px at least
@@ -186,7 +216,7 @@ def test_clean__a_box_in_parts_is_gone_as_a_whole(tmp_path):
 
 
 def test_unknown_background__is_refused(labelled):
-    with pytest.raises(InputError, match=r"background='white'.*clean, keep"):
+    with pytest.raises(InputError, match=r"'white'.*clean, keep, replace"):
         DefectLayout(labelled, background='white')
 
 

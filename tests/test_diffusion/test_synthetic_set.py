@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from tiny_diffusion import CLASSES, saved_diffusion, write_steel
+from tiny_diffusion import CLASSES, DEFECTS, saved_diffusion, write_steel
 
 from dsym.datasets import DatasetError
 from dsym.diffusion import CopyPastePainter, DefectLayout
 from dsym.diffusion.examples import DefectExamples
+from dsym.diffusion.quality_gate import change
 from dsym.diffusion.synthesizer import Synthesizer
 from dsym.diffusion.synthetic_set import CHUNK, Recipe, ensure_synthetic
 from dsym.diffusion.tally import SECONDS
@@ -139,6 +140,50 @@ def test_keep__true_boxes_are_annotated_as_such(labelled, tmp_path):
         corners = [[a['bbox'][0], a['bbox'][1]] for a in real]
         assert corners == x.plan.kept[:, :2].tolist()
         assert len(mine) == len(real) + len(x.plan.boxes)
+
+
+def test_replace__what_is_refused_is_there_as_it_was(labelled, tmp_path):
+    """Half of the painted boxes: those that change least are 'blank'."""
+    layout = dict(background='replace', share=1.0)
+    expected = peers(labelled, 32, **layout)
+    changes = np.concatenate(
+        [
+            [
+                change(x.image(range(len(x.plan.boxes))), x.background, box)
+                for box in x.plan.boxes
+            ]
+            for x in expected
+        ]
+    )
+    gate = dict(min_change=float(np.median(changes)), max_correlation=2)
+    file = make(labelled, tmp_path, 32, layout=layout, gate=gate)
+    coco = read(file)
+    assert len(coco['images']) == 32
+    synthetic = [x['synthetic'] for x in coco['annotations']]
+    assert sum(synthetic) == (changes >= np.median(changes)).sum()
+    for x, image in zip(expected, coco['images']):
+        mine = [a for a in coco['annotations'] if a['image_id'] == x.number]
+        truth = DEFECTS[int(Path(x.plan.path).stem)]
+        assert sorted(
+            (a['category_id'] - 1, a['bbox'][:2]) for a in mine
+        ) == sorted((label, [*map(float, box[:2])]) for label, box in truth)
+        made = pixels(file.parent / 'images' / image['file_name'])
+        for a in mine:
+            x1, y1, w, h = map(int, a['bbox'])
+            part = np.s_[y1 : y1 + h, x1 : x1 + w]
+            same = np.array_equal(made[part][..., :1], x.background[part])
+            assert same != a['synthetic']
+
+
+def test_replace__all_refused_is_an_error(labelled, tmp_path):
+    with pytest.raises(DatasetError, match='the gate kept 0 of 32'):
+        make(
+            labelled,
+            tmp_path,
+            8,
+            layout=dict(background='replace'),
+            gate=dict(min_change=255),
+        )
 
 
 def times(folder):

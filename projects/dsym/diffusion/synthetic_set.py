@@ -4,7 +4,7 @@ A folder is named after everything its pixels depend on::
 
     0f1e2d3c4b5a6978/
       settings.json         painter, layout, gate, seed, digest of the labels
-      images/000007.png     kept
+      images/000007.png     kept, or with the true defects of a 'replace'
       refused/000003.png    with all of its defects
       chunks/00000.json     records of 32 images, one after the other
       annotations_324.json  COCO of the first 324 that were kept
@@ -142,7 +142,7 @@ class Workshop:
             kept = [i for i, row in enumerate(rows) if not row.reason]
             if self.gate is None:
                 kept = [*range(len(x.plan.boxes))]
-            if kept:
+            if kept or x.plan.replaces:
                 path = image_path(self.folder / 'images', x.number)
                 write_image(path, x.image(kept))
             if len(kept) == len(x.plan.boxes):
@@ -172,6 +172,7 @@ def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
         real_boxes=[*plan.kept.tolist(), *plan.boxes[stays].tolist()],
         real_labels=[*plan.kept_labels.tolist(), *plan.labels[stays].tolist()],
         real_ignored=plan.kept_ignored.tolist() + [False] * len(stays),
+        replaces=plan.replaces,
         kept=kept,
         verdicts=[x._asdict() for x in verdicts],
     )
@@ -348,6 +349,7 @@ def collect(
     tries = 1 if recipe.gate is None else max_tries
     most = -(-count * tries // CHUNK)
     kept: List[dict] = []
+    painted = 0
     tally = Tally(labelled.metainfo['classes'])
     before = {x.name for x in (folder / 'chunks').glob('*.json')}
     start, new_images = time.perf_counter(), 0
@@ -358,24 +360,27 @@ def collect(
             if chunk_path(folder, chunk).name not in before:
                 new_images += len(records)
             tally.add(records)
-            new = [x for x in records if x['kept']]
+            # where all is refused that was to replace something, the image is
+            # real and labelled: without it, its class would be seen less
+            new = [x for x in records if x['kept'] or x['replaces']]
             bar.update(min(len(new), count - len(kept)))
             kept += new
+            painted += sum(bool(x['kept']) for x in records)
             made = tally.images
-            hopeless = made >= 8 * CHUNK and len(kept) < FEW * made
+            hopeless = made >= 8 * CHUNK and painted < FEW * made
             if len(kept) >= count or hopeless:
                 break
     if new_images:
         note_seconds(folder, new_images, time.perf_counter() - start)
-    if len(kept) < count:
+    if len(kept) < count or not painted:
         raise DatasetError(
-            f'{folder}: the gate kept {len(kept)} of {tally.images} synthetic '
+            f'{folder}: the gate kept {painted} of {tally.images} synthetic '
             f'images, {count} are wanted ({tally.by_reason()}): relax the '
             f'gate, look at {folder / "refused"}, or train the painter longer'
         )
     reasons = tally.by_reason()
     print_log(
-        f'{tally.images} images painted, {len(kept) / tally.images:.0%} of '
+        f'{tally.images} images painted, {painted / tally.images:.0%} of '
         f'them kept{f"; defects: {reasons}" if reasons else ""}; kept by '
         f'class: {tally.by_class()}',
         'current',
