@@ -5,6 +5,8 @@ model = dict(
     patch=4,
     # the deviation of NEU-DET's windows; their texture's is 0.04 to 0.15
     contrast=0.2,
+    # what is finer than the places of 4 x 4 px: 0.02 to 0.12 of -1 to 1
+    sigma_data=0.3,
     outside=0.1,
     unet=dict(
         sample_size=32,

@@ -42,6 +42,13 @@ class ConditionalDiffusion(BaseModel):
             a texture of 0.1 in nearly all steps, so that two of twenty make
             it; with the windows' own deviation here a quarter do. Defaults to
             None, windows as they are.
+        sigma_data (float, optional): Standard deviation of the texture that
+            the UNet sees, for v-prediction: it then says what EDM's F does
+            (arXiv:2206.00364, eq 7), v without the part that follows from
+            the noisy window alone. A patch of noise has as many numbers as
+            pixels; to repeat it precisely is more than a narrow UNet can, and
+            what it misses stays as grain on smooth steel. Defaults to None,
+            which is 1: v itself.
         outside (float): Weight of the loss outside the boxes, which the
             surroundings tell. Defaults to 1, as eq 14.
         data_preprocessor (dict, optional): Defaults to mmengine's own.
@@ -60,6 +67,7 @@ class ConditionalDiffusion(BaseModel):
         drop_condition: float = 0.1,
         min_snr: Optional[float] = None,
         contrast: Optional[float] = None,
+        sigma_data: Optional[float] = None,
         outside: float = 1.0,
         data_preprocessor: Optional[dict] = None,
     ) -> None:
@@ -86,11 +94,19 @@ class ConditionalDiffusion(BaseModel):
                 f'ConditionalDiffusion: diffusers refuses unet or scheduler: '
                 f'{" ".join(str(error).split())[:200]}'
             ) from error
+        velocity = self.scheduler.config.prediction_type == 'v_prediction'
+        if sigma_data is not None and not velocity:
+            raise InputError(
+                f'ConditionalDiffusion: sigma_data={sigma_data} is for '
+                "scheduler=dict(prediction_type='v_prediction'): set it, or "
+                'leave sigma_data out'
+            )
         self.image_channels = image_channels
         self.patch = patch
         self.drop_condition = drop_condition
         self.min_snr = min_snr
         self.contrast = contrast
+        self.sigma_data = sigma_data
         self.outside = outside
 
     def encode(
@@ -129,14 +145,39 @@ class ConditionalDiffusion(BaseModel):
         Returns:
             Tensor: ``(B, C, S, S)``.
         """
-        seen = torch.cat([noisy, surroundings, mask], 1)
+        skip, scale, unit = self.precondition(steps)
+        seen = torch.cat([unit * noisy, surroundings, mask], 1)
         said = self.unet(
             F.pixel_unshuffle(seen, self.patch),
             steps,
             encoder_hidden_states=tokens[0],
             encoder_attention_mask=tokens[1],
         ).sample
-        return F.pixel_shuffle(said, self.patch)
+        return skip * noisy + scale * F.pixel_shuffle(said, self.patch)
+
+    def precondition(self, steps: Tensor) -> Tuple[Union[float, Tensor], ...]:
+        """Factors of what goes into the UNet and comes out of it.
+
+        EDM's denoiser ``D = c_skip x + c_out F(c_in x)`` of ``x = x_t / a``
+        with ``a, s`` of ``x_t = a x_0 + s noise``, and ``v = (a x_t - D) / s``
+        give, with ``k = s^2 + a^2 sigma_data^2``, ``v = a s (1 -
+        sigma_data^2) / k x_t - sigma_data / k^0.5 F(x_t / k^0.5)``.
+
+        Args:
+            steps (Tensor): ``(B,)`` or of no dimension, t.
+
+        Returns:
+            tuple: Of the noisy window that is added, of what the UNet says,
+            of the noisy window that it sees: Tensors ``(B, 1, 1, 1)`` or of
+            no dimension; 0, 1 and 1 without ``sigma_data``.
+        """
+        if self.sigma_data is None:
+            return 0.0, 1.0, 1.0
+        square = self.scheduler.alphas_cumprod.to(steps.device)[steps]
+        square = square.reshape(square.shape + (1, 1, 1) * square.dim())
+        k = 1 - square + square * self.sigma_data**2
+        skip = (square * (1 - square)).sqrt() * (1 - self.sigma_data**2) / k
+        return skip, -self.sigma_data * k.rsqrt(), k.rsqrt()
 
     def forward(
         self,

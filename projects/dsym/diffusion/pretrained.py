@@ -15,7 +15,8 @@ from .conditional_diffusion import ConditionalDiffusion
 SETTINGS = 'dsym_diffusion.json'
 ENCODER_WEIGHTS = 'condition_encoder.safetensors'
 KEYS = (
-    'condition_encoder', 'patch', 'contrast', 'classes', 'context', 'min_side',
+    'condition_encoder', 'patch', 'contrast', 'sigma_data', 'classes',
+    'context', 'min_side',
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def save_diffusion(
         condition_encoder=dict(encoder.config, type=type(encoder).__name__),
         patch=model.patch,
         contrast=model.contrast,
+        sigma_data=model.sigma_data,
         classes=classes and list(classes),
         context=list(context),
         min_side=min_side,
@@ -137,6 +139,7 @@ def load_diffusion(folder: Union[str, Path]) -> ConditionalDiffusion:
         model.condition_encoder.load_state_dict(load_file(part))
         model.patch = settings['patch']
         model.contrast = settings['contrast']
+        model.sigma_data = settings['sigma_data']
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         raise InputError(
             f'{part} cannot be loaded ({" ".join(str(e).split())[:200]}): '
