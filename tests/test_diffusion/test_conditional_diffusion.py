@@ -314,3 +314,71 @@ def test_outside__weighs_less(batch):
     mask = union_mask(batch['boxes'], 16)
     each = [e[m == 1].mean() for e, m in zip((said - noise) ** 2, mask)]
     torch.testing.assert_close(loss, torch.stack(each).mean())
+
+
+VELOCITY = dict(prediction_type='v_prediction')
+
+
+@pytest.mark.parametrize('t', [0, 40, 500, 998])
+def test_sigma_data__is_edms_denoiser(batch, t):
+    """D(x; sigma) = c_skip x + c_out F(c_in x) of EDM's table 1."""
+    deviation = 0.4
+    model = build(scheduler=VELOCITY, sigma_data=deviation).eval()
+    plain = build(scheduler=VELOCITY).eval()
+    plain.load_state_dict(model.state_dict())
+    alpha = model.scheduler.alphas_cumprod[t].double()
+    a, s = alpha.sqrt(), (1 - alpha).sqrt()
+    sigma = s / a
+    total = (sigma**2 + deviation**2).sqrt()
+    noisy = torch.randn(batch['inputs'].shape)
+    mask = union_mask(batch['boxes'], 16)
+    rest = (
+        torch.tensor(t),
+        batch['inputs'] * (1 - mask),
+        mask,
+        model.encode(batch['labels'], batch['boxes']),
+    )
+    x = noisy.double() / a
+    said = plain.predict((x / total).float(), *rest).double()
+    denoised = deviation**2 / total**2 * x + sigma * deviation / total * said
+    expected = (a * noisy.double() - denoised) / s
+    found = model.predict(noisy, *rest).double()
+    # near the first step the right side is a small difference of large ones
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_sigma_data__of_1_is_v_itself(batch):
+    """But for its sign, which a UNet learns."""
+    model = build(scheduler=VELOCITY, sigma_data=1.0).eval()
+    factors = model.precondition(torch.tensor([0, 500, 999]))
+    for found, expected in zip(factors, (0.0, -1.0, 1.0)):
+        torch.testing.assert_close(found.flatten(), torch.full((3,), expected))
+
+
+def test_sigma_data__a_unet_that_says_nothing_is_right_about_white_noise():
+    """The best guess of white texture: the error of v is sigma_data^2 / k."""
+    model = build(scheduler=VELOCITY, sigma_data=0.3).eval()
+    for x in model.unet.conv_out.parameters():
+        torch.nn.init.zeros_(x)
+    torch.manual_seed(0)
+    texture = 0.3 * torch.randn(64, 1, 16, 16)
+    nothing = torch.zeros(64, 1, 16, 16)
+    tokens = model.encode(
+        [torch.zeros(0).long()] * 64, [torch.zeros(0, 4)] * 64
+    )
+    for t in (50, 300, 700):
+        steps = torch.full((64,), t)
+        noise = torch.randn_like(texture)
+        noisy = model.scheduler.add_noise(texture, noise, steps)
+        with torch.no_grad():
+            said = model.predict(noisy, steps, nothing, nothing, tokens)
+        v = model.scheduler.get_velocity(texture, noise, steps)
+        alpha = float(model.scheduler.alphas_cumprod[t])
+        k = 1 - alpha + alpha * 0.3**2
+        error = float(((said - v) ** 2).mean())
+        assert error == pytest.approx(0.3**2 / k, rel=0.05)
+
+
+def test_sigma_data__of_noise_prediction_is_refused():
+    with pytest.raises(InputError, match='is for scheduler=dict'):
+        build(sigma_data=0.3)

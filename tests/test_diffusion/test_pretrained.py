@@ -76,6 +76,7 @@ def test_settings__come_back(model, tmp_path):
         ),
         patch=1,
         contrast=None,
+        sigma_data=None,
         classes=[*CLASSES],
         context=[1.1, 1.8],
         min_side=112,
@@ -90,6 +91,19 @@ def test_patch__comes_back(tmp_path):
     save_diffusion(model, tmp_path)
     again = load_diffusion(tmp_path)
     assert (again.patch, again.image_channels, again.size) == (2, 3, 32)
+
+
+def test_contrast_and_sigma_data__come_back(tmp_path):
+    model = tiny_diffusion(
+        2,
+        contrast=0.25,
+        sigma_data=0.5,
+        scheduler=dict(prediction_type='v_prediction'),
+    ).eval()
+    save_diffusion(model, tmp_path)
+    again = load_diffusion(tmp_path)
+    assert (again.contrast, again.sigma_data) == (0.25, 0.5)
+    assert torch.equal(paint(model), paint(again))
 
 
 def test_save__other_weights(model, tmp_path):
