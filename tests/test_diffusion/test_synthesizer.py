@@ -8,9 +8,10 @@ import pytest
 from tiny_diffusion import DEFECTS, HEIGHT, WIDTH, write_steel
 
 from dsym.diffusion import CopyPastePainter, DefectLayout
-from dsym.diffusion.examples import DefectExamples
+from dsym.diffusion.examples import DefectExamples, read_image
 from dsym.diffusion.painters import CLEAN
 from dsym.diffusion.synthesizer import Synthesizer
+from dsym.diffusion.windows import paste
 
 
 @pytest.fixture(scope='module')
@@ -49,6 +50,18 @@ def test_image__same_whatever_others_are_made_with_it(labelled):
         every = range(len(alone.plan.boxes))
         assert np.array_equal(alone.background, other.background)
         assert np.array_equal(alone.image(every), other.image(every))
+
+
+def test_replace__the_true_defect_shines_through_at_the_edge(labelled):
+    """A pasting of the painted window with the wide edge, no other."""
+    synthesize = build(labelled, background='replace', share=1.0)
+    for x in synthesize(range(6)):
+        assert np.array_equal(x.background, read_image(x.plan.path, 1))
+        for i, box in enumerate(x.plan.boxes):
+            wide = paste(x.background, x.windows[i], [box], replaces=True)
+            narrow = paste(x.background, x.windows[i], [box])
+            assert np.array_equal(x.image([i]), wide)
+            assert not np.array_equal(wide, narrow)
 
 
 def test_seed__other_images(labelled):

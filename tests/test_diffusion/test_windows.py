@@ -58,6 +58,14 @@ def test_feather__is_0_outside_and_1_inside():
     assert feathered((10, 20, 13, 60), (80, 100))[40, 10] == 0.5
 
 
+def test_feather__of_what_replaces_a_defect_is_wide():
+    """30% of 40 px."""
+    alpha = feathered((10, 20, 50, 60), (80, 100), replaces=True)
+    assert alpha[40, 10:13] == pytest.approx(np.array([0.5, 1.5, 2.5]) / 12)
+    assert (alpha[32:48, 22:38] == 1).all()
+    assert alpha[:20].max() == alpha[:, 50:].max() == 0
+
+
 def test_paste__changes_nothing_outside_of_the_boxes(image):
     box = (30, 20, 70, 60)
     window = cut_window(image, *place_window(box, SHAPE, 1.5), 64)

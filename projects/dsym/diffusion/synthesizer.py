@@ -35,7 +35,12 @@ class Synthetic(NamedTuple):
         """
         result = self.background
         for i in chosen:
-            result = paste(result, self.windows[i], self.plan.boxes[i : i + 1])
+            result = paste(
+                result,
+                self.windows[i],
+                self.plan.boxes[i : i + 1],
+                self.plan.replaces,
+            )
         return result
 
 
@@ -85,6 +90,7 @@ class Synthesizer:
             [x.boxes for x in plans],
             [x.labels for x in plans],
             rngs,
+            self.layout.background == 'replace',
         )
         return [
             Synthetic(*x) for x in zip(numbers, plans, backgrounds, painted)
@@ -96,6 +102,7 @@ class Synthesizer:
         boxes: Sequence[np.ndarray],
         labels: Sequence[np.ndarray],
         rngs: Sequence[np.random.Generator],
+        replaces: bool = False,
     ) -> List[List[Window]]:
         """Paint every box, the first of all images, then the second, ...
 
@@ -123,7 +130,9 @@ class Synthesizer:
             ):
                 window = window._replace(image=pixels)
                 painted[i].append(window)
-                states[i] = paste(states[i], window, boxes[i][turn][None])
+                states[i] = paste(
+                    states[i], window, boxes[i][turn][None], replaces
+                )
         return painted
 
     def _window(

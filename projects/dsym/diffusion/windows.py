@@ -5,6 +5,8 @@ import numpy as np
 
 FEATHER = 0.15  # of a box's shorter side: over which the edge is mixed ...
 MAX_FEATHER = 3.0  # ... but not more px: the label is that of the whole box
+# The same on a true defect of the class: what shines through is labelled too.
+REPLACED_FEATHER = 0.3
 
 
 class Window(NamedTuple):
@@ -100,12 +102,25 @@ def real_instances(info: dict) -> list:
     return [x for x in info['instances'] if not x.get('ignore_flag', 0)]
 
 
-def feather_width(shorter: float) -> float:
-    """Over how many px the edge of a box with a shorter side is mixed."""
+def feather_width(shorter: float, replaces: bool = False) -> float:
+    """Over how many px the edge of a box with a shorter side is mixed.
+
+    Args:
+        shorter (float): In px.
+        replaces (bool): A true defect of the class is in the box. Defaults to
+            False.
+
+    Returns:
+        float: 1 at least.
+    """
+    if replaces:
+        return max(REPLACED_FEATHER * shorter, 1.0)
     return float(np.clip(FEATHER * shorter, 1.0, MAX_FEATHER))
 
 
-def feathered(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
+def feathered(
+    box: Sequence[float], shape: Tuple[int, int], replaces: bool = False
+) -> np.ndarray:
     """How much of a painting is seen in each pixel of an image.
 
     1 inside of a box, falling to 0 at its edges; 0 outside.
@@ -113,19 +128,23 @@ def feathered(box: Sequence[float], shape: Tuple[int, int]) -> np.ndarray:
     Args:
         box (Sequence[float]): Corners in px.
         shape (tuple[int]): Height and width.
+        replaces (bool): As :func:`feather_width`. Defaults to False.
 
     Returns:
         np.ndarray: ``(H, W)``, float32.
     """
     x1, y1, x2, y2 = box
-    width = feather_width(min(x2 - x1, y2 - y1))
+    width = feather_width(min(x2 - x1, y2 - y1), replaces)
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) + 0.5
     inside = np.minimum(np.minimum(x - x1, x2 - x), np.minimum(y - y1, y2 - y))
     return np.clip(inside / width, 0, 1)
 
 
 def paste(
-    image: np.ndarray, window: Window, boxes: Sequence[Sequence[float]]
+    image: np.ndarray,
+    window: Window,
+    boxes: Sequence[Sequence[float]],
+    replaces: bool = False,
 ) -> np.ndarray:
     """Put a painted window back, as far as it lies in the boxes.
 
@@ -133,6 +152,7 @@ def paste(
         image (np.ndarray): ``(H, W, C)``, uint8.
         window (Window): Painted.
         boxes (Sequence): Corners in px of the image.
+        replaces (bool): As :func:`feather_width`. Defaults to False.
 
     Returns:
         np.ndarray: A copy; pixels outside of the boxes are those of
@@ -146,7 +166,7 @@ def paste(
     alpha = np.zeros((side, side), np.float32)
     for box in boxes:
         alpha = np.maximum(
-            alpha, feathered(np.array(box) - origin, alpha.shape)
+            alpha, feathered(np.array(box) - origin, alpha.shape, replaces)
         )
     alpha = alpha[..., None]
     result = image.copy()
