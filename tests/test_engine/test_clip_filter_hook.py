@@ -211,7 +211,7 @@ def test_state__of_a_checkpoint_wins_over_calibration(
     state = dict(
         tau=[0.1] * 6,
         image_tau=0.2,
-        typical_tau=0.3,
+        typical_tau=-0.3,
         model='of another run',
         counts=[(('boxes', 1), 5)],
     )
@@ -224,13 +224,27 @@ def test_state__of_a_checkpoint_wins_over_calibration(
         runner._resume = False
     found = hook.build(runner)
     assert found.tau.tolist() == pytest.approx([0.1] * 6)
-    assert (found.image_tau, found.typical_tau) == (0.2, 0.3)
+    assert (found.image_tau, found.typical_tau) == (0.2, -0.3)
     assert found.counts == {('boxes', 1): 5}
     assert 'scores otherwise than in the resumed run' in log_of(runner)
     # counts are summed over ranks: the one that wrote them has them
     monkeypatch.setattr(clip_filter_hook, 'is_main_process', lambda: False)
     hook._state = state
     assert not hook.build(runner).counts
+
+
+def test_state__whose_likeness_was_a_cosine(unbroken, clip_folder):
+    """No distance is positive: every image would be refused by it."""
+    config, runner, *_ = unbroken
+    hook = CLIPFilterHook(
+        str(clip_folder), cache_dir=config.custom_hooks[1].cache_dir
+    )
+    hook._state = dict(tau=[0.1] * 6, image_tau=0.2, typical_tau=0.8)
+    found = hook.build(runner)
+    expected = found.typical.own().quantile(0.025).item()
+    assert found.typical_tau == hook._state['typical_tau'] == expected < 0
+    assert found.image_tau == 0.2
+    assert 'is chosen anew' in log_of(runner)
 
 
 @pytest.mark.parametrize('tau, expected', [(0.3, [0.3] * 6), (TAU, TAU)])

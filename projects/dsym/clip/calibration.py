@@ -146,13 +146,13 @@ def calibrate(
         for by_kind in scores
     ]
     chosen = [choose(x, precision, prior, wrong_shares) for x in arrays]
-    near = TypicalImages.of(scorer, samples).own()
+    typical = TypicalImages.of(scorer, samples)
     calibration = Calibration(
         [{k: x.tolist() for k, x in by_kind.items()} for by_kind in arrays],
         *map(list, zip(*chosen)),
         [kind_aurocs(x) for x in arrays],
         image_tau=torch.cat(image_scores).quantile(REFUSED).item(),
-        typical_tau=near.quantile(REFUSED).item(),
+        typical_tau=typical.least_own(REFUSED),
     )
     report(calibration, scorer.prompts.classes, precision)
     return calibration

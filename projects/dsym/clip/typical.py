@@ -77,3 +77,7 @@ class TypicalImages:
         """The same of each labelled image ``(M,)`` and its nearest other."""
         distances = torch.cdist(self.rows, self.rows)
         return -distances.fill_diagonal_(torch.inf).amin(1)
+
+    def least_own(self, share: float) -> float:
+        """Below it a share of the labelled images is, by :meth:`own`."""
+        return self.own().quantile(share).item()

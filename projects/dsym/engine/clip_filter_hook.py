@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ..clip.adapted import load_scorer
 from ..clip.calibration import (
+    REFUSED,
     WRONG_SHARES,
     calibrate,
     check_shares,
@@ -254,6 +255,12 @@ class CLIPFilterHook(Hook):
         typical = None
         if self.typical:
             typical = TypicalImages.of(scorer, samples)
+            if state['typical_tau'] > 0:  # a distance is never
+                runner.logger.warning(
+                    'CLIPFilterHook: the resumed run measured the likeness '
+                    'of images otherwise: its threshold is chosen anew'
+                )
+                state['typical_tau'] = typical.least_own(REFUSED)
         counts = state.pop('counts', [])
         self._state = state
         found = PseudoLabelFilter(
