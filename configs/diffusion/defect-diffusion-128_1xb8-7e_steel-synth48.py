@@ -3,7 +3,7 @@
 python tools/train.py \
     configs/diffusion/defect-diffusion-128_1xb8-7e_steel-synth48.py
 """
-_base_ = './defect-diffusion-128_1xb16-20e_neu-det-labeled20.py'
+_base_ = './defect-diffusion-128_1xb16-50e_neu-det-labeled20.py'
 
 train_dataloader = dict(
     batch_size=8,

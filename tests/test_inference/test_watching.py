@@ -134,3 +134,12 @@ def test_signal__asks_to_stop(number):
         os.kill(os.getpid(), number)
         assert stop()
         assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize('seconds', [0, -1, float('nan'), float('inf')])
+def test_seconds__that_are_no_pause(tmp_path, seconds):
+    """With none it would look all the time; with inf, never again."""
+    journal = Journal(tmp_path / 'journal.jsonl', ABOUT)
+    with pytest.raises(InputError, match=f'--watch {seconds}: give seconds'):
+        WatchedFolder(tmp_path, seconds, tmp_path, journal, lambda: True)
+    journal.close()

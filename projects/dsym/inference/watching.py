@@ -180,7 +180,7 @@ class WatchedFolder:
     ) -> None:
         if not root.is_dir():
             raise InputError(f'{root}: --watch needs an existing folder')
-        if seconds <= 0:
+        if not 0 < seconds < float('inf'):
             raise InputError(f'--watch {seconds}: give seconds above 0')
         self.root = root.absolute()
         self.seconds = seconds

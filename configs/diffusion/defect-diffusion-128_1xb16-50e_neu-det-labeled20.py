@@ -1,7 +1,7 @@
 """A conditional diffusion model of steel defects, from scratch.
 
 NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
-    configs/diffusion/defect-diffusion-128_1xb16-20e_neu-det-labeled20.py
+    configs/diffusion/defect-diffusion-128_1xb16-50e_neu-det-labeled20.py
 """
 _base_ = [
     '../_base_/models/defect_diffusion.py',
@@ -24,7 +24,7 @@ train_dataloader = dict(
 val_dataloader = val_cfg = val_evaluator = None
 test_dataloader = test_cfg = test_evaluator = None
 
-train_cfg = dict(max_epochs=20)
+train_cfg = dict(max_epochs=50)
 optim_wrapper = dict(
     optimizer=dict(
         _delete_=True, type='AdamW', lr=1e-3, weight_decay=0.01, fused=True))
