@@ -145,6 +145,20 @@ def test_replace__never_an_ignored_box(tmp_path):
             assert plan.kept_ignored.tolist() == [True]
 
 
+@pytest.mark.parametrize('background', ['keep', 'replace'])
+def test_decoys__where_no_defect_is(labelled, background):
+    options = dict(background=background, decoys=2, max_overlap=0.0)
+    counts = Counter()
+    for plan in plans(labelled, 60, **options):
+        counts[len(plan.erased)] += 1
+        assert len(plan.gone) == 0
+        for a in plan.erased:
+            assert all(overlap(a, b) == 0 for b in plan.kept)
+            assert all(overlap(a, b) == 0 for b in plan.boxes)
+    # two where there is room, never more
+    assert max(counts) == 2 and counts[2] > 20
+
+
 def test_grown__by_the_feather_of_the_shorter_side():
     boxes = np.array([[10.0, 20, 50, 60], [0, 0, 4, 30]])
     # 3 px at most, 1 px at least

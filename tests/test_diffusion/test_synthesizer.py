@@ -64,6 +64,21 @@ def test_replace__the_true_defect_shines_through_at_the_edge(labelled):
             assert not np.array_equal(wide, narrow)
 
 
+def test_decoys__are_in_the_background(labelled):
+    """With the wide edge of what is painted into it, and nowhere else."""
+    synthesize = build(labelled, background='replace', decoys=1)
+    changed = 0
+    for x in synthesize(range(8)):
+        true = read_image(x.plan.path, 1)
+        outside = ~covered(x.plan.erased)
+        assert np.array_equal(x.background[outside], true[outside])
+        for box in x.plan.erased:
+            x1, y1, x2, y2 = box.round().astype(int)
+            part = np.s_[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4]
+            changed += not np.array_equal(x.background[part], true[part])
+    assert changed >= 3
+
+
 def test_seed__other_images(labelled):
     first, second = (build(labelled, seed)([0])[0] for seed in (0, 1))
     assert not np.array_equal(first.image([0]), second.image([0]))

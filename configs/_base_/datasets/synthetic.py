@@ -4,7 +4,7 @@
 synthetic = dict(
     type='DiffusionAugment',
     ratio=1.0,
-    layout=dict(background='replace'),
+    layout=dict(background='replace', decoys=1),
     painter=dict(
         type='DiffusionPainter',
         model='{{$DSYM_PAINTER:work_dirs/diffusion/diffusion}}',

@@ -18,8 +18,9 @@ class Plan(NamedTuple):
     Attributes:
         path (str): Real image that is its background.
         shape (tuple[int]): Height and width.
-        erased (np.ndarray): ``(M, 4)``, corners in px of what is painted out
-            before: the true boxes made somewhat larger, long ones in parts.
+        erased (np.ndarray): ``(M, 4)``, corners in px of what is painted
+            without a defect before: the true boxes made somewhat larger, long
+            ones in parts; or decoys.
         gone (np.ndarray): ``(R, 4)``, the true boxes under them, whole.
         kept (np.ndarray): ``(K, 4)``, true boxes that stay.
         kept_labels (np.ndarray): ``(K,)``.
@@ -65,6 +66,10 @@ class DefectLayout:
             0.1.
         share (float): Of the true boxes of an image that ``'replace'`` paints
             anew, one at least. Defaults to 0.5.
+        decoys (int): Boxes that are painted without a defect where none is,
+            with ``'keep'`` and ``'replace'`` and as far as there is room: what
+            tells a painting from steel is then no sign of a defect. Defaults
+            to 0.
 
     Raises:
         InputError: For an unknown background, or a set without boxes.
@@ -79,6 +84,7 @@ class DefectLayout:
         spread: float = 1.25,
         max_overlap: float = 0.1,
         share: float = 0.5,
+        decoys: int = 0,
     ) -> None:
         if background not in BACKGROUNDS:
             raise InputError(
@@ -90,6 +96,7 @@ class DefectLayout:
         self.spread = spread
         self.max_overlap = max_overlap
         self.share = share
+        self.decoys = decoys
         count = len(dataset.metainfo['classes'])
         self.images: List[list] = [[] for _ in range(count)]
         self.sides: List[list] = [[] for _ in range(count)]
@@ -150,7 +157,7 @@ class DefectLayout:
         images = self.images[label]
         path, shape, truth, *more = images[rng.integers(len(images))]
         if self.background == 'replace':
-            return self._replace(path, shape, truth, *more, rng)
+            return self._replace(label, path, shape, truth, *more, rng)
         # as many of the class as one of its images shows
         *_, labels, ignored = images[rng.integers(len(images))]
         shown = (labels == label) & ~ignored
@@ -167,15 +174,32 @@ class DefectLayout:
         return Plan(
             path,
             shape,
-            truth[:0] if keep else in_windows(grown(truth), shape),
+            self._decoys(label, shape, taken, rng)
+            if keep
+            else in_windows(grown(truth), shape),
             truth[:0] if keep else truth,
             *(x if keep else x[:0] for x in (truth, *more)),
             np.array(boxes, np.float32),
             np.full(len(boxes), label),
         )
 
+    def _decoys(
+        self,
+        label: int,
+        shape: Tuple[int, int],
+        taken: Sequence[np.ndarray],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """Draw boxes ``(M, 4)`` that stay without a defect."""
+        decoys: List[np.ndarray] = []
+        for _ in range(self.decoys):
+            box = self.place(label, shape, [*taken, *decoys], rng)
+            decoys += [] if box is None else [box]
+        return np.array(decoys, np.float32).reshape(-1, 4)
+
     def _replace(
         self,
+        label: int,
         path: str,
         shape: Tuple[int, int],
         truth: np.ndarray,
@@ -195,7 +219,7 @@ class DefectLayout:
         return Plan(
             path,
             shape,
-            truth[:0],
+            self._decoys(label, shape, truth, rng),
             truth[:0],
             truth[rest],
             labels[rest],

@@ -75,14 +75,17 @@ class Synthesizer:
         rngs = [np.random.default_rng([self.seed, x]) for x in numbers]
         plans = [self.layout.draw(rng) for rng in rngs]
         images = [read_image(x.path, self.painter.channels) for x in plans]
+        # decoys have the edges of what they are to be taken for
+        replaces = self.layout.background == 'replace'
         erased = self._paint_all(
             images,
             [x.erased for x in plans],
             [np.full(len(x.erased), CLEAN) for x in plans],
             rngs,
+            replaces,
         )
         backgrounds = [
-            paste_all(image, windows, plan.erased)
+            paste_all(image, windows, plan.erased, replaces)
             for image, windows, plan in zip(images, erased, plans)
         ]
         painted = self._paint_all(
@@ -90,7 +93,7 @@ class Synthesizer:
             [x.boxes for x in plans],
             [x.labels for x in plans],
             rngs,
-            self.layout.background == 'replace',
+            replaces,
         )
         return [
             Synthetic(*x) for x in zip(numbers, plans, backgrounds, painted)
@@ -147,9 +150,12 @@ class Synthesizer:
 
 
 def paste_all(
-    image: np.ndarray, windows: Sequence[Window], boxes: np.ndarray
+    image: np.ndarray,
+    windows: Sequence[Window],
+    boxes: np.ndarray,
+    replaces: bool = False,
 ) -> np.ndarray:
     """Paste each window, as far as it lies in its box."""
     for window, box in zip(windows, boxes):
-        image = paste(image, window, box[None])
+        image = paste(image, window, box[None], replaces)
     return image
