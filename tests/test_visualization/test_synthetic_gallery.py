@@ -25,8 +25,28 @@ def test_gallery__a_panel_a_tile_and_a_heading_a_block():
     figure = synthetic_gallery(
         {'a': [[tile] * 3, [tile]], 'b': [[tile], []]}, ('real', 'synthetic')
     )
-    assert len(figure.axes) == 2 * (3 + 1)
+    assert len(figure.axes) == 2 * (3 + 1 + 1)  # one column is a gap
     drawn = [len(axes.images) for axes in figure.axes]
-    assert drawn == [1, 1, 1, 1, 1, 0, 0, 0]
+    assert drawn == [1, 1, 1, 0, 1, 1, 0, 0, 0, 0]
     texts = [t.get_text() for axes in figure.axes for t in axes.texts]
     assert texts == ['real', 'synthetic']
+
+
+def test_gallery__tiles_are_as_wide_and_as_far_apart_in_a_block():
+    """A heading is wider than the tile it stands above."""
+    tile = cut_tile(np.zeros((40, 40, 1), np.uint8), (5, 5, 20, 20))
+    figure = synthetic_gallery(
+        {name: [[tile] * 4] * 3 for name in 'abcdef'},
+        ('real', 'synthetic', 'refused'),
+    )
+    figure.draw_without_rendering()
+    row = [x.get_position() for x in figure.axes[:14]]
+    tiles = [x for i, x in enumerate(row) if i not in (4, 9)]
+    widths = [x.width for x in tiles]
+    assert max(widths) == pytest.approx(min(widths), rel=0.01)
+    steps = np.diff([x.x0 for x in tiles])
+    inside = np.delete(steps, [3, 7])
+    assert inside == pytest.approx(inside[0], rel=0.01)
+    assert min(steps[3], steps[7]) > 1.2 * inside[0]
+    for x in (axes for axes in figure.axes if axes.texts):
+        assert x.texts[0].get_window_extent().y1 <= figure.bbox.y1

@@ -9,6 +9,8 @@ from matplotlib.patches import Rectangle
 from .style import PALETTE, WIDTH
 
 CROP_INCHES = 1.25
+HEADING = 0.25  # inches
+GAP = 0.3  # of a tile's width, between blocks
 
 
 class Tile(NamedTuple):
@@ -66,28 +68,30 @@ def synthetic_gallery(
         max((len(blocks[i]) for blocks in rows.values()), default=0)
         for i in range(len(headings))
     ]
-    columns = sum(wide)
-    inch = min(CROP_INCHES, (WIDTH - 1) / max(columns, 1))
-    figure = Figure(
-        figsize=(WIDTH, (inch + 0.2) * len(rows) + 0.5), layout='constrained'
+    # a narrow column without tiles between blocks
+    first = np.cumsum([0, *(count + 1 for count in wide)])
+    widths = np.ones(max(first[-1] - 1, 1))
+    widths[first[1:-1] - 1] = GAP
+    inch = min(CROP_INCHES, (WIDTH - 1) / widths.sum())
+    height = (inch + 0.2) * len(rows) + 0.5
+    figure = Figure(figsize=(WIDTH, height), layout='constrained')
+    # headings are wider than their columns: room for them, not in the layout
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - HEADING / height))
+    panels = figure.subplots(
+        len(rows), len(widths), squeeze=False, width_ratios=widths
     )
-    panels = figure.subplots(len(rows), max(columns, 1), squeeze=False)
     for axes in panels.ravel():
         axes.set(xticks=[], yticks=[])
         axes.set_frame_on(False)
     for line, (name, blocks) in zip(panels, rows.items()):
-        line[0].set_ylabel(name, fontsize=8)
-        first = 0
-        for number, (tiles, count) in enumerate(zip(blocks, wide)):
+        line[0].set_ylabel(name.replace('_', '\n'), fontsize=8)
+        for number, tiles in enumerate(blocks):
             color = PALETTE[number % len(PALETTE)]
-            for axes, tile in zip(line[first:], tiles):
+            for axes, tile in zip(line[first[number] :], tiles):
                 draw_tile(axes, tile, color)
-            first += count
-    first = 0
-    for heading, count in zip(headings, wide):
+    for heading, count, start in zip(headings, wide, first):
         if count:
-            axes = panels[0][first]
-            axes.annotate(
+            text = panels[0][start].annotate(
                 heading,
                 (0, 1),
                 (0, 14),
@@ -96,7 +100,7 @@ def synthetic_gallery(
                 fontsize=10,
                 fontweight='bold',
             )
-        first += count
+            text.set_in_layout(False)
     return figure
 
 
