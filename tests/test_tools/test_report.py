@@ -46,7 +46,9 @@ def write_synthetic(folder: Path, background: Path) -> Path:
         kept=[0],
         verdicts=[dict(reason=''), dict(reason='too like')],
     )
-    (folder / 'chunks' / '00000.json').write_text(json.dumps([record]))
+    # one more of the chunk, which the set had no need of
+    more = dict(record, number=1)
+    (folder / 'chunks' / '00000.json').write_text(json.dumps([record, more]))
     return folder
 
 

@@ -264,8 +264,8 @@ def read_synthetic(folder: Path) -> Dict[str, Any]:
             ``annotations_N.json``, ``images`` and ``chunks``.
 
     Returns:
-        dict: ``coco``, and ``records`` of all images that were painted, by
-        their number.
+        dict: ``coco``, and ``records`` of all images that were painted for
+        it, by their number; a chunk's last images may have been for nothing.
 
     Raises:
         MissingFileError: If there is no such set.
@@ -287,6 +287,7 @@ def read_synthetic(folder: Path) -> Dict[str, Any]:
         'set of synthetic images',
         remedy,
     )
+    last = max(x['number'] for x in coco['images'])
     records = [
         record
         for path in sorted(folder.glob('chunks/*.json'))
@@ -296,6 +297,7 @@ def read_synthetic(folder: Path) -> Dict[str, Any]:
             'chunk of synthetic images',
             remedy,
         )
+        if record['number'] <= last
     ]
     return dict(
         coco=coco,
