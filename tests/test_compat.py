@@ -229,9 +229,11 @@ def test_checkpoint__damaged_files_are_named(tmp_path):
     cut.write_bytes(whole.read_bytes()[:1000])
     text = tmp_path / 'text.pth'
     text.write_text('version https://git-lfs')
+    prose = tmp_path / 'prose.pth'
+    prose.write_text('hello, no weights here')  # KeyError: 101
     empty = tmp_path / 'empty.pth'
     empty.touch()
-    for path in (cut, text, empty):
+    for path in (cut, text, prose, empty):
         with pytest.raises(pickle.UnpicklingError) as caught:
             CheckpointLoader.load_checkpoint(str(path))
         assert str(caught.value).startswith(f'{path} is damaged or not a')

@@ -38,6 +38,7 @@ from dsym.inference.watching import (
     Journal,
     StopRequest,
     WatchedFolder,
+    check_watch,
 )
 from dsym.inference.writers import (
     CocoWriter,
@@ -78,6 +79,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: give 1 or more')
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr {args.score_thr}: give 0 to 1')
+    if args.out_dir.exists() and not args.out_dir.is_dir():
+        parser.error(f'--out-dir {args.out_dir} is a file: give a folder')
     if len(args.model) > 2:
         parser.error(f'--model: {args.model[2]} is neither of its two files')
     return args
@@ -127,6 +132,7 @@ def watch(
         raise InputError(f'{args.input[1]}: --watch takes one folder')
     asked = dict(info, score_thr=args.score_thr, format=sorted(args.format))
     folder = Path(args.input[0])
+    check_watch(folder, args.watch)  # before the journal names it
     check_apart(folder, args.out_dir)
     asked['image_root'] = info['image_root'] = str(folder.absolute())
     with (

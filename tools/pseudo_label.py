@@ -79,6 +79,23 @@ FORMATS = tuple(SCANS)
 SELECTOR = dict(type='ScoreThreshold', score_thr=0.5)
 
 
+class KeyValues(DictAction):
+    """``KEY=VALUE`` pairs, refused in one line if they are none."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: Any = None,
+    ) -> None:
+        """Read the pairs of an option."""
+        for word in values:
+            if '=' not in word:
+                parser.error(f'{option_string} {word}: give KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
 def parse_args() -> argparse.Namespace:
     """Read the command line of either way."""
     parser = argparse.ArgumentParser(
@@ -93,7 +110,7 @@ def parse_args() -> argparse.Namespace:
     writing.add_argument('--out-dir', type=Path)
     writing.add_argument('--formats', nargs='+', choices=FORMATS)
     writing.add_argument(
-        '--selector', nargs='+', action=DictAction, metavar='KEY=VALUE'
+        '--selector', nargs='+', action=KeyValues, metavar='KEY=VALUE'
     )
     writing.add_argument('--clip', metavar='FOLDER')
     writing.add_argument(
@@ -131,6 +148,8 @@ def parse_args() -> argparse.Namespace:
     for name in foreign:
         if getattr(args, name):
             parser.error(f'{name} has no meaning {way} labels')
+    if args.out_dir and args.out_dir.exists() and not args.out_dir.is_dir():
+        parser.error(f'--out-dir {args.out_dir} is a file: give a folder')
     if args.batch_size is not None and args.batch_size < 1:
         parser.error(f'--batch-size {args.batch_size}: give 1 or more')
     return args

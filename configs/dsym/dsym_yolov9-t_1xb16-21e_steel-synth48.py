@@ -23,7 +23,7 @@ train_dataloader = dict(
         dataset=_base_.train_dataloader.dataset,
         ratio=1.0,
         cache_dir=f'{runs}/synthetic',
-        layout=dict(background='replace', decoys=1),
+        layout=dict(background='keep'),
         painter=dict(
             type='DiffusionPainter',
             model=f'{runs}/painter_seed0/diffusion',

@@ -158,7 +158,11 @@ def load_from_local_checked(
         )
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    # a text that is read as a pickle may also raise the last two
+    except (
+        pickle.UnpicklingError, EOFError, RuntimeError, LookupError,
+        ValueError,
+    ) as error:  # fmt: skip
         refusal = REFUSALS.search(str(error))
         if isinstance(error, pickle.UnpicklingError) and refusal:
             raise UnsafeCheckpointError(

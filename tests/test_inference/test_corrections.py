@@ -237,6 +237,17 @@ def test_image_and_labels_gone__left_out(folder, tmp_path, form):
     assert review.left_out == ['a.jpg'] and not review.issues
 
 
+def test_find_format__an_image_that_is_gone_is_no_edit(folder, tmp_path):
+    """With its labels of one format it is: that one was corrected."""
+    (tmp_path / 'images/a.jpg').unlink()
+    assert find_format(folder) == 'coco'
+    (folder / 'voc/a.xml').unlink()
+    assert find_format(folder) == 'voc'
+    edit_coco(folder, lambda x: x['annotations'].pop())
+    with pytest.raises(InputError, match='both'):
+        find_format(folder)
+
+
 def test_images_moved__are_named(folder, tmp_path):
     (tmp_path / 'images').rename(tmp_path / 'other')
     with pytest.raises(InputError, match='--images'):

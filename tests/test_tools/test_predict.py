@@ -207,6 +207,28 @@ def test_errors__one_line(tiny, tmp_path):
     assert [x.name for x in folder.iterdir()] == ['a.png']
 
 
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        (['--score-thr', '25'], '--score-thr 25.0: give 0 to 1'),
+        (['--score-thr', 'nan'], '--score-thr nan: give 0 to 1'),
+        (['--out-dir', str(TOOLS / 'predict.py')], 'is a file: give a folder'),
+    ],
+)
+def test_options__mistakes_before_anything_is_loaded(more, message):
+    done = call_script(TOOLS / 'predict.py', 'x.png', *more)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_watched_folder__a_mistyped_name_leaves_nothing(tiny, tmp_path):
+    """Or the results of the right one would be refused beside its journal."""
+    out = tmp_path / 'out'
+    done = predict(tiny, out, tmp_path / 'no', '--watch', '0.05')
+    assert done.returncode == 2
+    assert '--watch needs an existing folder' in done.stderr
+    assert not out.exists()
+
+
 def test_help_of_export_onnx__predict_takes_its_command(monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     text = runpy.run_path(str(TOOLS / 'export_onnx.py'))['__doc__']

@@ -194,3 +194,15 @@ def test_errors__one_line(tiny, tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert str(tmp_path) in line
+    out = tmp_path / 'out'
+    for arguments, message in (
+        ([tmp_path / 'no', '--out-dir', out], 'no: there is no such folder'),
+        ([tmp_path, '--out-dir', tiny[0]], 'is a file: give a folder'),
+        (
+            [tmp_path, '--out-dir', out, '--selector', 'foo'],
+            '--selector foo: give KEY=VALUE',
+        ),
+    ):
+        done = call_script(TOOL, *tiny, *arguments)
+        assert done.returncode == 2 and message in done.stderr
+        assert not out.exists()

@@ -270,7 +270,11 @@ def find_format(folder: Path, root: str = '') -> str:
         review = read_corrected(folder, form, root)
         # others, such as boxes that occur twice, may have been written so
         faults = [x for x in review.issues if on_load(x) != 'keep']
-        if faults or review.left_out or set(review.counts()) - {'kept'}:
+        # an image alone that is gone says nothing about labels
+        gone = [x for x in faults if x.kind == 'missing_image']
+        left_out = len(review.left_out) > len(gone)
+        others = set(review.counts()) - {'kept'}
+        if len(faults) > len(gone) or left_out or others:
             changed.append(form)
     if len(changed) > 1:
         raise InputError(

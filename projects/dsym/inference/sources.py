@@ -118,6 +118,8 @@ class ImageFolder:
     missing = 0
 
     def __init__(self, root: Path, skip: Optional[Path] = None) -> None:
+        if not root.is_dir():
+            raise InputError(f'{root}: there is no such folder')
         self.root = Path(os.path.abspath(root))
         self.skip = skip
         self.count = self.others = 0

@@ -151,6 +151,14 @@ class Journal:
         self._file.close()
 
 
+def check_watch(root: Path, seconds: float) -> None:
+    """Raise :class:`InputError` for a folder or a pause that cannot be."""
+    if not root.is_dir():
+        raise InputError(f'{root}: --watch needs an existing folder')
+    if not 0 < seconds < float('inf'):
+        raise InputError(f'--watch {seconds}: give seconds above 0')
+
+
 class WatchedFolder:
     """Images of a folder, as they come.
 
@@ -178,10 +186,7 @@ class WatchedFolder:
         journal: Journal,
         stop: Callable[[], bool],
     ) -> None:
-        if not root.is_dir():
-            raise InputError(f'{root}: --watch needs an existing folder')
-        if not 0 < seconds < float('inf'):
-            raise InputError(f'--watch {seconds}: give seconds above 0')
+        check_watch(root, seconds)
         self.root = root.absolute()
         self.seconds = seconds
         self.skip = skip.resolve()
