@@ -242,8 +242,12 @@ def test_nothing_but_an_unreadable_image__makes_nothing(tmp_path, warnings):
     assert len(warnings()) == 1 and not shards(tmp_path)
 
 
-def test_open_shards__are_few(tmp_path, files, monkeypatch, warnings):
-    monkeypatch.setattr(dsym.clip.cache, 'MAPS', 2)
+# an image's 2 x 1 map of float16 is 4 bytes
+@pytest.mark.parametrize(('limit', 'value'), [('MAPS', 2), ('MAP_BYTES', 8)])
+def test_open_shards__are_few(
+    tmp_path, files, monkeypatch, warnings, limit, value
+):
+    monkeypatch.setattr(dsym.clip.cache, limit, value)
     cache_in(tmp_path, Encode(), shard_size=1).warm(files)
     encode = Encode()
     cache = cache_in(tmp_path, encode, shard_size=1)

@@ -148,6 +148,24 @@ def test_growth__two_processes_train_on_noise(monkeypatch):
     assert not torch.distributed.is_initialized()
 
 
+def test_growth__one_process_of_as_many_threads_as_asked(monkeypatch):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    seen = []
+
+    def train(self, gate):
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(NoiseStep, 'train', train)
+    try:
+        for step in (NoiseStep('x'), NoiseStep('x', threads=1)):
+            step(lambda: None)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2, 1]
+    assert str(step) == '8 x 224 px, 6 classes, 1 processes, 1 threads'
+
+
 def test_costs__of_yolov8_n():
     """Ultralytics' count for 6 classes, without the 16 of its constant DFL
     kernel; its 8.1 GFLOPs at 640 px."""

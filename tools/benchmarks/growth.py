@@ -39,6 +39,8 @@ class NoiseStep:
         num_classes (int): Defaults to 6.
         processes (int): They share the images, the threads and, by gloo,
             the gradients. Defaults to 1.
+        threads (int): Of them together; 0 for as many as there are. Defaults
+            to 0.
     """
 
     config: str
@@ -46,15 +48,19 @@ class NoiseStep:
     size: int = 224
     num_classes: int = 6
     processes: int = 1
+    threads: int = 0
 
     def __str__(self) -> str:
+        threads = f', {self.threads} threads' if self.threads else ''
         return (
             f'{self.batch_size} x {self.size} px, {self.num_classes} classes, '
-            f'{self.processes} processes'
+            f'{self.processes} processes{threads}'
         )
 
     def __call__(self, gate: Gate) -> None:
         """Train until the gate says stop."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
         if self.processes == 1:
             self.train(gate)
             return
@@ -159,8 +165,11 @@ def growth(args: argparse.Namespace) -> Results:
         'size': [replace(step, batch_size=4, size=n) for n in SIZES],
         'batch': [replace(step, batch_size=n) for n in BATCHES],
         'classes': [replace(step, num_classes=n) for n in CLASSES],
+        # the last is one of the two processes without the other
         'processes': [
-            replace(step, batch_size=16, processes=n) for n in (1, 2)
+            replace(step, batch_size=16),
+            replace(step, batch_size=16, processes=2),
+            replace(step, threads=1),
         ],
     }
     for name, steps in series.items():

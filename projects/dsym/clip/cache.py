@@ -31,7 +31,8 @@ from ..cache_folder import cache_folder
 from ..errors import InputError
 
 PART = 16  # shards whose images are looked up together
-MAPS = 64  # open shards; each takes a file descriptor
+MAPS = 64  # open shards; each takes a file descriptor ...
+MAP_BYTES = 2**28  # ... and what was read of them counts as memory
 NAMED = 3  # unreadable images that a warning names
 # errors that say nothing about the file
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
@@ -329,11 +330,14 @@ class FeatureCache:
         return name, row
 
     def _shard(self, name: str) -> np.ndarray:
-        """The memory map of a shard; the one used longest ago is closed."""
+        """The memory map of a shard; those used longest ago are closed."""
         if name not in self._maps:
             self._maps[name] = np.load(self.folder / name, mmap_mode='r')
-            if len(self._maps) > MAPS:
-                self._maps.popitem(last=False)
+            size = sum(x.nbytes for x in self._maps.values())
+            while len(self._maps) > 1 and (
+                len(self._maps) > MAPS or size > MAP_BYTES
+            ):
+                size -= self._maps.popitem(last=False)[1].nbytes
         self._maps.move_to_end(name)
         return self._maps[name]
 
