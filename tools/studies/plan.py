@@ -207,6 +207,15 @@ def _check_run(what: str, item: Dict[str, Any]) -> None:
         raise StudyError(f'{what}: minutes {minutes!r}: give more than 0')
 
 
+def _of_seed(part: Any, seed: int) -> Any:
+    """Put the seed in place of ``{seed}`` in the texts of overrides."""
+    if isinstance(part, dict):
+        return {key: _of_seed(value, seed) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_of_seed(value, seed) for value in part]
+    return part.replace('{seed}', str(seed)) if isinstance(part, str) else part
+
+
 def _read_study(path: Path) -> Dict[str, Any]:
     """Read a study's YAML and check what is common to its runs."""
     if not path.is_file():
@@ -236,7 +245,8 @@ def load_study(
         path (Path): YAML with ``results`` (folder of the records), ``tests``
             (overrides by name of evaluation) and ``runs``: a list of ``name``,
             ``config`` and optionally ``options``, ``seeds``, ``tests``,
-            ``trainer``, ``minutes`` and ``note``. A run with ``tests: {}``
+            ``trainer``, ``minutes`` and ``note``. In the texts of ``options``
+            ``{seed}`` stands for the seed. A run with ``tests: {}``
             only makes something for those after it and leaves no record.
         root (Path): What the paths in it are relative to.
         work_dirs (Path): Parent of the runs' folders.
@@ -265,7 +275,7 @@ def load_study(
                 Run(
                     name=item['name'],
                     config=config,
-                    options=item.get('options') or {},
+                    options=_of_seed(item.get('options') or {}, seed),
                     seed=seed,
                     tests=tests,
                     trainer=item.get('trainer', 'dsym'),

@@ -1,0 +1,19 @@
+"""Phase 2 at a high learning rate, half of the labelled images synthetic, 40%.
+
+The painter of DSYM_PAINTER and the gate know labeled_20 only, half of these
+labels.
+
+NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
+    configs/dsym/dsym_yolov9-t_1xb32-13e-diffusion_neu-det-semi40.py \
+    --cfg-options load_from=SUPERVISED_CHECKPOINT
+"""
+_base_ = [
+    './dsym_yolov9-t_1xb32-13e-even_neu-det-semi40.py',
+    '../_base_/datasets/synthetic.py',
+]
+
+train_dataloader = dict(
+    dataset=dict(
+        _base_.synthetic,
+        _delete_=True,
+        dataset=_base_.train_dataloader.dataset))
