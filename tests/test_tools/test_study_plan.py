@@ -106,7 +106,9 @@ def test_hash_is_the_same_in_another_checkout(tmp_path):
 
 def test_seed_stands_in_the_texts_of_options(tmp_path):
     """A run begins with the checkpoint of its own seed."""
-    options = dict(load_from='start_seed{seed}/a.pth', hooks=[dict(a='{seed}')])
+    options = dict(
+        load_from='start_seed{seed}/a.pth', hooks=[dict(a='{seed}')]
+    )
     path = write_study(tmp_path, options=options, seeds=[0, 2])
     runs = load_study(path, tmp_path, tmp_path)
     assert [run.options for run in runs] == [
