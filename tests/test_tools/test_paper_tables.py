@@ -51,6 +51,7 @@ def tiny(tmp_path, monkeypatch):
         scores = dict(mAP_50=score, recall=0.5, precision=0.25)
         scores.update(dent_recall=0.5, dent_precision=0.25, dent_AP50=score)
         record = dict(seed=seed, minutes=10 + seed, metrics=dict(here=scores))
+        record['steps'] = 1200 + 10 * seed
         (tmp_path / f'run_seed{seed}.json').write_text(json.dumps(record))
     cost = dict(parameters=2e6, gflops=1, images_per_second=20, peak_mib=900)
     costs = dict(results=dict(infer_1=dict(ours=cost)))
@@ -83,26 +84,27 @@ def test_rows__have_both_sides(tiny):
     """0.6 and 0.7: a mean of 65.0 and a deviation of 5 sqrt(2)."""
     lines = paper_tables.page(tiny).splitlines()
     both = '50.0 ± 0.0 | 25.0 ± 0.0 | 65.0 ± 7.1 | 1.0 | 2.0 | 3.0'
-    assert f'| ours | 20% | {both} | 0, 1 | 10 |' in lines
-    assert '| other | 40% | not measured |  |  |  |  |  |  |  |' in lines
+    assert f'| ours | 20% | {both} | 0, 1 | 1,205 | 10 |' in lines
+    assert '| other | 40% | not measured |  |  |  |  |  |  |  |  |' in lines
     assert f'| dent | {both} |' in lines
     costs = '2.0 | 1.0 | 50 | 900'
-    assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | 11 + 10 | {costs} |' in lines
+    spent = '1,210 + 1,205 | 11 + 10'
+    assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | {spent} | {costs} |' in lines
     nothing = 'not measured |  |  | '
-    assert f'| other | not measured | 4.0 |  |  | {nothing} |' in lines
+    assert f'| other | not measured | 4.0 |  |  |  | {nothing} |' in lines
 
 
 def test_planned_row__fills_itself_and_is_marked(tiny):
     """A budget of minutes that ended the training; one that did not."""
     lines = paper_tables.page(tiny).splitlines()
     nothing = 'not measured |  |  | '
-    assert f'| slow | not measured |  |  |  | {nothing} |' in lines
+    assert f'| slow | not measured |  |  |  |  | {nothing} |' in lines
     record = json.loads((tiny.parent / 'run_seed0.json').read_text())
     for stopped, mark in ((True, ' †'), (False, '')):
         record['budget'] = dict(minutes=10, planned_steps=9, stopped=stopped)
         (tiny.parent / 'slow_seed0.json').write_text(json.dumps(record))
         lines = paper_tables.page(tiny).splitlines()
-        assert f'| slow | 60.0 |  | 0 | 10{mark} | {nothing} |' in lines
+        assert f'| slow | 60.0 |  | 0 | 1,200 | 10{mark} | {nothing} |' in lines
 
 
 def test_missing_record__is_named(tiny):

@@ -71,22 +71,23 @@ def measured(
 
 
 def effort(entry: Dict[str, Any]) -> List[str]:
-    """Seeds and mean minutes of training, with those of what it began with.
+    """Seeds, mean steps and minutes, with those of what a run began with.
 
     Minutes that ended a training before its schedule did are marked.
     """
     records = records_of(entry)
     if not records:
-        return ['', '']
-    before = records_of(entry, 'after')
-    minutes = [
-        f'{fmean(record["minutes"] for record in part):.0f}'
-        for part in (before, records)
-        if part
-    ]
+        return ['', '', '']
+    parts = [part for part in (records_of(entry, 'after'), records) if part]
+    steps, minutes = (
+        ' + '.join(
+            f'{fmean(record[key] for record in part):,.0f}' for part in parts
+        )
+        for key in ('steps', 'minutes')
+    )
     seeds = ', '.join(str(record['seed']) for record in records)
     stopped = any(stopped_early(record) for record in records)
-    return [seeds, ' + '.join(minutes) + STOPPED * stopped]
+    return [seeds, steps, minutes + STOPPED * stopped]
 
 
 def stopped_early(record: Dict[str, Any]) -> bool:
@@ -98,7 +99,7 @@ def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
     """Ablation."""
     lines = head([
         'configuration', 'labels', 'recall', 'precision', 'mAP@0.5',
-        'paper: recall', 'precision', 'mAP@0.5', 'seeds', 'minutes',
+        'paper: recall', 'precision', 'mAP@0.5', 'seeds', 'steps', 'minutes',
     ])  # fmt: skip
     for entry in rows:
         records = records_of(entry)
@@ -149,8 +150,8 @@ def table_5(content: Dict[str, Any], split: str) -> List[str]:
             '',
         ]
     lines += head([
-        'method', 'mAP@0.5', 'paper', 'seeds', 'minutes', 'parameters, M',
-        'GFLOPs', 'ms an image', 'MiB',
+        'method', 'mAP@0.5', 'paper', 'seeds', 'steps', 'minutes',
+        'parameters, M', 'GFLOPs', 'ms an image', 'MiB',
     ])  # fmt: skip
     for entry in content['rows']:
         records = records_of(entry)
