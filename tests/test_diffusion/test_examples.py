@@ -7,7 +7,7 @@ from tiny_diffusion import write_steel
 
 from dsym.diffusion.examples import (
     DefectExamples,
-    beside,
+    largest_square,
     read_image,
     steel_around,
 )
@@ -110,25 +110,61 @@ def test_put_into__only_flips_of_an_example_of_its_own_size(tmp_path):
     assert made == flips
 
 
-def test_clean__takes_the_window_beside_the_box():
-    """Left of the box is 50, above 52: never the 255 of the box."""
+def test_clean__takes_what_shows_no_defect():
+    """The largest free square is above; the defect beside it is never taken.
+
+    The free part of the window is 50 below the box and 52 above it.
+    """
     window = np.full((32, 32, 1), 255, np.uint8)
     window[:16], window[16:, :8], window[16:, 24:] = 52, 50, 50
     window[28:] = 50
+    window[:16, 16:] = 200  # a defect
     examples = DefectExamples.__new__(DefectExamples)
-    result = examples.put_into(window, BOX, CLEAN, seed=0)
-    # the strip's texture is flat: the ring's plane remains, brighter above
-    rows = result[PIXELS].mean((1, 2))
-    assert {*result[PIXELS].ravel()} == {50, 51}
-    assert (np.diff(rows) <= 0).all() and rows[0] > rows[-1]
+    options = dict(label=CLEAN, seed=0, truth=np.array([[0.5, 0, 1, 0.5]]))
+    result = examples.put_into(window, BOX, **options)
+    part = window[largest_square(window[..., 0] < 100)]
+    assert {*part.ravel()} == {52} and part.shape == (15, 15, 1)
+    # flat as the square, with the plane of the ring: no grain of the defect
+    assert np.abs(np.diff(result[PIXELS][..., 0].astype(int))).max() <= 8
+    # a window that is full of defects stays as it is
+    options['truth'] = np.array([[0, 0, 1, 1.0]])
+    same = examples.put_into(window, BOX, **options)
+    assert np.array_equal(same, window) and same is not window
 
 
-def test_beside__is_the_widest_strip():
-    window = np.arange(32 * 32).reshape(32, 32, 1)
-    rng = np.random.default_rng(0)
-    assert np.array_equal(beside(window, (8, 16, 24, 28), rng), window[:16])
-    # where a box leaves no 2 px, all of it
-    assert beside(window, (1, 1, 31, 31), rng) is window
+@pytest.mark.parametrize(
+    'taken, expected',
+    [
+        ([], (0, 9, 0, 9)),
+        ([np.s_[:, 4]], (0, 5, 5, 10)),
+        ([np.s_[3:, :], np.s_[:, 3:8]], (0, 3, 0, 3)),
+        ([np.s_[:, 2::3]], (0, 0, 0, 0)),  # strips of 2 px
+        ([np.s_[:, :]], (0, 0, 0, 0)),
+    ],
+)
+def test_largest_square__by_hand(taken, expected):
+    free = np.ones((9, 10), bool)
+    for part in taken:
+        free[part] = False
+    rows, columns = largest_square(free)
+    found = np.zeros_like(free)
+    found[rows, columns] = True
+    y1, y2, x1, x2 = expected
+    assert found.sum() == (y2 - y1) * (x2 - x1)
+    assert not found[~free].any()
+
+
+def test_put_into__colour_as_much_darker_as_it_was(tmp_path):
+    """Put back onto its own steel it is itself, whatever its tint."""
+    image = np.full((60, 60, 3), (150, 100, 50), np.uint8)
+    image[20:40, 20:40] -= 10
+    path = str(tmp_path / 'colour.png')
+    assert cv2.imwrite(path, image[..., ::-1])
+    box = [20, 20, 40, 40]
+    info = dict(img_path=path, instances=[dict(bbox=box, bbox_label=0)])
+    examples = DefectExamples(LabelledSet(dict(classes=['a']), [info]))
+    result = examples.put_into(image, np.array(box) / 60, 0, seed=0)
+    assert np.array_equal(result, image)
 
 
 def test_draw__one_of_the_8_of_the_nearest_size(tmp_path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector, init_detector
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from tiny_detector import CLASSES, write_detector
 from tiny_diffusion import write_steel
@@ -16,8 +17,10 @@ from dsym.diffusion.judges import (
     DetectorJudge,
     best_match,
     describe,
-    remains,
+    rivals,
+    shows_defect,
 )
+from dsym.diffusion.synthetic_settings import LabelledSet
 from dsym.errors import InputError, MissingFileError
 
 
@@ -200,31 +203,71 @@ def test_detector__of_other_classes_is_refused(detector):
     assert 'has dent, rust' in str(error.value)
 
 
-def test_remains__where_a_defect_was_painted_out():
-    found = InstanceData(
-        bboxes=np.array([[0.0, 0, 10, 10], [40, 40, 60, 60]]),
-        scores=np.array([0.4, 0.9]),
+def found_in(*rows):
+    """Detections of a box, a score and a label each."""
+    boxes, scores, labels = zip(*rows)
+    return InstanceData(
+        bboxes=np.array(boxes, float),
+        scores=np.array(scores),
+        labels=np.array(labels),
     )
-    corner, middle = (
-        np.array([[0.0, 0, 11, 11]]),
-        np.array([[41.0, 40, 60, 60]]),
-    )
-    nothing = np.zeros((0, 4))
-    assert remains(found, corner, nothing, 0.3)
-    assert not remains(found, corner, nothing, 0.5)
-    assert not remains(found, nothing, nothing, 0.3)
+
+
+def test_shows_defect__where_nobody_painted_one():
+    found = found_in(([0, 0, 10, 10], 0.4, 0), ([40, 40, 60, 60], 0.9, 0))
+    corner, middle = [0.0, 0, 11, 11], [41.0, 40, 60, 60]
+    both, nothing = np.array([corner, middle]), np.zeros((0, 4))
+    assert shows_defect(found, both, nothing, 0.3).tolist() == [True, True]
+    assert shows_defect(found, both, nothing, 0.5).tolist() == [False, True]
+    assert shows_defect(found, nothing, nothing, 0.3).tolist() == []
     # what was painted there since is what is found
-    assert remains(found, middle, corner, 0.3)
-    assert not remains(found, middle, middle, 0.3)
+    assert shows_defect(found, both, both[1:], 0.3).tolist() == [True, False]
 
 
-def test_remains__of_a_defect_that_was_painted_out_in_quarters():
+def test_shows_defect__of_one_that_was_painted_out_in_quarters():
     """Whose whole is found: with a quarter it has an IoU of 1 in 4."""
     whole = np.array([[0.0, 0, 40, 40]])
     quarters = np.array(
         [[x, y, x + 20, y + 20] for x in (0, 20) for y in (0, 20)], float
     )
-    found = InstanceData(bboxes=whole, scores=np.array([0.9]))
+    found = found_in((whole[0], 0.9, 0))
     nothing = np.zeros((0, 4))
-    assert not remains(found, quarters, nothing, 0.3)
-    assert remains(found, whole, nothing, 0.3)
+    assert not shows_defect(found, quarters, nothing, 0.3).any()
+    assert shows_defect(found, whole, nothing, 0.3).all()
+
+
+def test_rivals__of_another_class_in_the_same_place():
+    """An IoU of 0.3 is that of 10 x 10 with 10 x 3 of it."""
+    boxes = np.array([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    found = found_in(
+        ([0, 0, 10, 10], 0.9, 0),  # its own
+        ([0, 0, 10, 3.1], 0.5, 1),
+        ([0, 0, 10, 2.9], 0.8, 1),
+        ([50, 50, 60, 60], 0.2, 0),
+        ([50, 50, 60, 58], 0.3, 0),
+    )
+    assert rivals(found, boxes, np.array([0, 1])).tolist() == [0.5, 0.3]
+    assert rivals(found, boxes, np.array([1, 0])).tolist() == [0.9, 0]
+    assert rivals(found, boxes[:0], np.zeros(0, int)).tolist() == []
+    nothing = found[np.zeros(5, bool)]
+    assert rivals(nothing, boxes, np.array([0, 1])).tolist() == [0, 0]
+
+
+def test_detector__leaves_the_scope_of_the_run(detector):
+    """Names of the run's own config are looked up after it."""
+    DefaultScope.get_instance('a run', scope_name='mmyolo')
+    DetectorJudge(**detector, classes=CLASSES)
+    assert DefaultScope.get_current_instance().scope_name == 'mmyolo'
+
+
+def test_copies__in_colour(tmp_path):
+    """The mean of a colour's channels, not its luma, on both sides."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (40, 40, 3), np.uint8)
+    path = str(tmp_path / 'colour.png')
+    assert cv2.imwrite(path, image[..., ::-1])
+    box = [4, 4, 36, 36]
+    info = dict(img_path=path, instances=[dict(bbox=box, bbox_label=0)])
+    judge = CopyJudge(LabelledSet(dict(classes=['a']), [info]))
+    (found,) = judge(image, np.array([box]), np.array([0]))
+    assert found == pytest.approx(1, abs=1e-5)

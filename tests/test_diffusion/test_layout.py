@@ -136,6 +136,15 @@ def test_replace__some_of_the_true_boxes(labelled, options, counts):
         assert sorted(painted + kept) == sorted(truth)
 
 
+def test_replace__the_drawn_class_first(labelled):
+    """Of an image with both classes, one box is replaced: the drawn class."""
+    layout = DefectLayout(labelled, 'replace', share=0.0)
+    for label in (0, 1):
+        for seed in range(30):
+            plan = layout._draw_of(label, np.random.default_rng(seed))
+            assert [*plan.labels] == [label]
+
+
 def test_replace__never_an_ignored_box(tmp_path):
     labelled = write_steel(tmp_path)
     labelled.infos[0]['instances'][1]['ignore_flag'] = 1
@@ -147,12 +156,12 @@ def test_replace__never_an_ignored_box(tmp_path):
 
 @pytest.mark.parametrize('background', ['keep', 'replace'])
 def test_decoys__where_no_defect_is(labelled, background):
-    options = dict(background=background, decoys=2, max_overlap=0.0)
+    options = dict(background=background, decoys=2, max_overlap=0.5)
     counts = Counter()
     for plan in plans(labelled, 60, **options):
-        counts[len(plan.erased)] += 1
-        assert len(plan.gone) == 0
-        for a in plan.erased:
+        counts[len(plan.decoys)] += 1
+        assert len(plan.gone) == len(plan.erased) == 0
+        for a in plan.decoys:
             assert all(overlap(a, b) == 0 for b in plan.kept)
             assert all(overlap(a, b) == 0 for b in plan.boxes)
     # two where there is room, never more

@@ -10,7 +10,7 @@ from tiny_diffusion import HEIGHT, WIDTH, write_steel
 
 from dsym.clip import load_scorer, save_clip
 from dsym.diffusion.examples import read_image
-from dsym.diffusion.judges import DetectorJudge, best_match
+from dsym.diffusion.judges import DetectorJudge, best_match, rivals
 from dsym.diffusion.quality_gate import (
     Candidate,
     QualityGate,
@@ -109,7 +109,9 @@ def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
     options = dict(detector=detector, min_change=0, max_correlation=1.1)
     gate = QualityGate(CLASSES, labelled, min_iou=0, min_score=0, **options)
     (verdicts,) = gate([candidate])
-    assert [x.reason for x in verdicts] == ['', '', '']
+    other = rivals(found, BOXES, LABELS) > expected[:, 1]
+    allowed = ['class' if x else '' for x in other]
+    assert [x.reason for x in verdicts] == allowed
     for verdict, (iou, score) in zip(verdicts, expected):
         assert verdict.iou == pytest.approx(iou, abs=1e-5)
         assert verdict.score == pytest.approx(score, abs=1e-5)
@@ -125,9 +127,16 @@ def test_detector__its_iou_and_score_decide(labelled, candidate, detector):
         labels=LABELS[:1],
     )
     gate.min_remains = float(found.scores[0])
-    assert reasons(gate, again) == ['remains']
+    (alone,) = reasons(gate, again._replace(erased=BOXES[:0]))
+    assert alone in ('', 'class')
+    assert reasons(gate, again) == [alone or 'remains']
     gate.min_remains = float(found.scores[0]) + 1e-3
-    assert reasons(gate, again) == ['']
+    assert reasons(gate, again) == [alone]
+    # of decoys only that one
+    both = np.concatenate([again.erased, [[70.0, 1, 72, 3]]])
+    again = again._replace(erased=BOXES[:0], decoys=both)
+    gate.min_remains = float(found.scores[0])
+    assert reasons(gate, again) == [alone, 'remains', '']
     gate.min_score = 1.1
     # what is blank is not a detector's fault
     gate.min_change = 3.0
@@ -152,8 +161,12 @@ def test_clip__score_of_the_own_class_decides(
     (grades,) = load_scorer(clip, CLASSES).region_scores(
         [candidate.path], [torch.from_numpy(BOXES)], [(HEIGHT, WIDTH)]
     )
-    own = [float(grades[i, label]) for i, label in enumerate(LABELS)]
+    # the last is labelled as CLIP would, the others are not
+    labels = np.array([*LABELS[:2], int(grades[2].argmax())])
+    candidate = candidate._replace(labels=labels)
+    own = [float(grades[i, label]) for i, label in enumerate(labels)]
     assert len({*own}) == 3
+    sure = [float(x) == float(row.max()) for x, row in zip(own, grades)]
     gate = QualityGate(
         CLASSES,
         labelled,
@@ -165,8 +178,12 @@ def test_clip__score_of_the_own_class_decides(
     (verdicts,) = gate([candidate])
     assert [x.clip for x in verdicts] == pytest.approx(own, abs=1e-3)
     highest = int(np.argmax(own))
+    assert any(sure) and not all(sure)
     for i, x in enumerate(verdicts):
-        assert x.reason == ('' if i == highest else 'clip')
+        best = '' if sure[i] else 'class'
+        assert x.reason == (best if i == highest else 'clip')
+    gate.min_clip = 0.0
+    assert reasons(gate, candidate) == ['' if x else 'class' for x in sure]
 
 
 def test_build_gate__from_its_settings(labelled, candidate):

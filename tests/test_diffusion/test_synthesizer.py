@@ -64,19 +64,44 @@ def test_replace__the_true_defect_shines_through_at_the_edge(labelled):
             assert not np.array_equal(wide, narrow)
 
 
-def test_decoys__are_in_the_background(labelled):
+def test_decoys__are_painted_and_may_be_left_out(labelled):
     """With the wide edge of what is painted into it, and nowhere else."""
     synthesize = build(labelled, background='replace', decoys=1)
     changed = 0
     for x in synthesize(range(8)):
         true = read_image(x.plan.path, 1)
-        outside = ~covered(x.plan.erased)
-        assert np.array_equal(x.background[outside], true[outside])
-        for box in x.plan.erased:
-            x1, y1, x2, y2 = box.round().astype(int)
-            part = np.s_[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4]
-            changed += not np.array_equal(x.background[part], true[part])
+        assert np.array_equal(x.background, true)
+        assert len(x.decoys) == len(x.plan.decoys)
+        shown = x.image([], range(len(x.decoys)))
+        outside = ~covered(x.plan.decoys)
+        assert np.array_equal(shown[outside], true[outside])
+        for box, window in zip(x.plan.decoys, x.decoys):
+            assert np.array_equal(
+                shown, paste(true, window, [box], replaces=True)
+            )
+            changed += not np.array_equal(shown, true)
     assert changed >= 3
+
+
+def test_jobs__say_where_true_defects_are(labelled):
+    """Those that are erased, kept or replaced, in parts of the window."""
+    for background in ('clean', 'keep', 'replace'):
+        painter = Ask()
+        layout = DefectLayout(labelled, background, decoys=1)
+        made = Synthesizer(layout, painter, 0)(range(4))
+        truth = {
+            tuple(map(tuple, sorted(x.plan.truth.tolist()))) for x in made
+        }
+        assert truth == {
+            tuple(sorted(tuple(map(float, box)) for _, box in DEFECTS[n]))
+            for n in {int(Path(x.plan.path).stem) for x in made}
+        }
+        jobs = [job for turn in painter.turns for job in turn]
+        assert all(len(job.truth) for job in jobs)
+        if background == 'replace':  # what is painted is one of them
+            for job in jobs:
+                same = np.abs(job.truth - job.box).max(1).min() < 1e-6
+                assert same == (job.label != CLEAN)
 
 
 def test_seed__other_images(labelled):

@@ -175,6 +175,32 @@ def test_replace__what_is_refused_is_there_as_it_was(labelled, tmp_path):
             assert same != a['synthetic']
 
 
+def test_decoys__are_written_down_and_shown_beside_a_defect(
+    labelled, tmp_path
+):
+    """An image without a painted defect is the real one."""
+    layout = dict(background='replace', decoys=2)
+    expected = peers(labelled, 32, **layout)
+    changes = [
+        change(x.image([0]), x.background, x.plan.boxes[0]) for x in expected
+    ]
+    gate = dict(min_change=float(np.median(changes)), max_correlation=2)
+    coco = read(make(labelled, tmp_path, 32, layout=layout, gate=gate))
+    folder = next(tmp_path.glob('*/images'))
+    shown = 0
+    for x, changed, image in zip(expected, changes, coco['images']):
+        found = pixels(folder / image['file_name'])[..., :1]
+        kept = changed >= gate['min_change']
+        decoys = range(len(x.decoys)) if kept else ()
+        made = x.image([0] if kept else [], decoys)
+        assert np.array_equal(found, made)
+        corners = [[a, b, a + w, b + h] for a, b, w, h in image['decoys']]
+        wanted = x.plan.decoys[[*decoys]]
+        assert np.allclose(np.reshape(corners, (-1, 4)), wanted, atol=1e-3)
+        shown += len(corners)
+    assert shown > 8
+
+
 def test_replace__all_refused_is_an_error(labelled, tmp_path):
     with pytest.raises(DatasetError, match='the gate kept 0 of 32'):
         make(
@@ -308,6 +334,9 @@ def test_cache_dir__that_cannot_be_written_is_named(labelled, tmp_path):
         (dict(layout=dict(max_box=3)), 'max_box'),
         (dict(gate=dict(min_chance=3)), 'min_chance'),
         (dict(layout=dict(background='white')), 'white'),
+        (dict(painter=dict(type='CopyPastPainter')), 'CopyPastPainter'),
+        (dict(painter=dict()), 'type'),
+        (dict(gate=dict(type='QualityGat')), 'QualityGat'),
     ],
 )
 def test_unknown_setting__is_refused(labelled, tmp_path, recipe, part):

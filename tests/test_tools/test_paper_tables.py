@@ -104,7 +104,9 @@ def test_planned_row__fills_itself_and_is_marked(tiny):
         record['budget'] = dict(minutes=10, planned_steps=9, stopped=stopped)
         (tiny.parent / 'slow_seed0.json').write_text(json.dumps(record))
         lines = paper_tables.page(tiny).splitlines()
-        assert f'| slow | 60.0 |  | 0 | 1,200 | 10{mark} | {nothing} |' in lines
+        assert (
+            f'| slow | 60.0 |  | 0 | 1,200 | 10{mark} | {nothing} |' in lines
+        )
 
 
 def test_missing_record__is_named(tiny):

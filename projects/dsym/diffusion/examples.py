@@ -92,6 +92,7 @@ class DefectExamples:
         label: int,
         seed: int,
         scale: float = 1.0,
+        truth: Sequence[Sequence[float]] = (),
     ) -> np.ndarray:
         """Put a defect of a class into a box of a window.
 
@@ -104,10 +105,12 @@ class DefectExamples:
             window (np.ndarray): ``(S, S, C)``, uint8.
             box (np.ndarray): ``(4,)``, corners from 0 to 1.
             label (int): A class; a negative one takes a part of the window
-                itself instead of a defect.
+                that shows no defect, or changes nothing if there is none.
             seed (int): Of the drawing.
             scale (float): Px of the image for one of the window. Defaults to
                 1.
+            truth (Sequence): ``(T, 4)``, corners from 0 to 1, where the
+                window shows defects. Defaults to nowhere.
 
         Returns:
             np.ndarray: A copy of the window.
@@ -119,7 +122,14 @@ class DefectExamples:
         width, height = max(x2 - x1, 1), max(y2 - y1, 1)
         here = steel_around(window, (x1, y1, x2, y2))
         if label < 0:
-            part = beside(window, (x1, y1, x2, y2), rng)
+            free = np.ones(window.shape[:2], bool)
+            for taken in (box, *truth):
+                a, b = np.floor(np.multiply(taken[:2], size)).astype(int)
+                c, d = np.ceil(np.multiply(taken[2:], size)).astype(int)
+                free[b:d, a:c] = False
+            part = window[largest_square(free)]
+            if not part.size:
+                return window.copy()
             around = Steel(float(part.mean()), np.zeros(2), 0.0)
             # as fine as it is: mirrored until it fills the box
             missing = [
@@ -135,6 +145,8 @@ class DefectExamples:
             image = self.image(example.path, window.shape[2])
             part = image[b : max(d, b + 1), a : max(c, a + 1)]
             around = example.around
+            if image.shape[2] > 1:  # known of a grey reading
+                around = steel_around(image, example.box)
         slopes = around.slopes.copy()
         for axis in (0, 1):
             if rng.random() < 0.5:
@@ -234,21 +246,20 @@ def steel_around(image: np.ndarray, box: Sequence[float]) -> Steel:
     return Steel(float(mean), np.array(slopes), float(rest.std()))
 
 
-def beside(
-    window: np.ndarray, box: Sequence[int], rng: np.random.Generator
-) -> np.ndarray:
-    """The largest strip of a window beside a box, or all of it.
+def largest_square(free: np.ndarray) -> Tuple[slice, slice]:
+    """The largest square that is free, of an odd side.
 
     Args:
-        window (np.ndarray): ``(S, S, C)``.
-        box (Sequence[int]): Corners in px.
-        rng (np.random.Generator): Decides between strips of the same size.
+        free (np.ndarray): ``(H, W)``, bool.
 
     Returns:
-        np.ndarray: ``(h, w, C)``.
+        tuple[slice]: Its rows and columns; empty if it has less than 3 px.
     """
-    x1, y1, x2, y2 = box
-    strips = [window[:y1], window[y2:], window[:, :x1], window[:, x2:]]
-    rng.shuffle(strips)
-    largest = max(strips, key=lambda x: min(x.shape[:2]))
-    return largest if min(largest.shape[:2]) >= 2 else window
+    inside = np.pad(free, 1).astype(np.uint8)
+    # px to the nearest that is taken, along the longer axis
+    reach = cv2.distanceTransform(inside, cv2.DIST_C, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(reach.argmax()), reach.shape)
+    half = int(reach[y, x]) - 1
+    if half < 1:
+        return slice(0), slice(0)
+    return slice(y - half, y + half + 1), slice(x - half, x + half + 1)

@@ -7,6 +7,7 @@ import torch
 from mmdet.apis import init_detector
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -53,7 +54,10 @@ class DetectorJudge:
             for step in options.test_dataloader.dataset.pipeline
             if not step['type'].endswith('LoadAnnotations')
         ]
+        scope = DefaultScope.get_current_instance()
         self.model = init_detector(options, checkpoint, device=device)
+        if scope is not None:  # the detector's own is no longer needed
+            init_default_scope(scope.scope_name)
         trained = self.model.dataset_meta.get('classes')
         if trained and list(trained) != list(classes):
             raise InputError(
@@ -125,32 +129,53 @@ def best_match(
     return best
 
 
-def remains(
+def rivals(
+    found: InstanceData, boxes: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Scores of the best detections of another class in the same places.
+
+    Args:
+        found (InstanceData): ``bboxes``, ``scores``, ``labels``, of NumPy.
+        boxes (np.ndarray): ``(N, 4)``.
+        labels (np.ndarray): ``(N,)``.
+
+    Returns:
+        np.ndarray: ``(N,)``, of those with an IoU of :data:`SAME`; 0 if there
+        is none.
+    """
+    if not len(found.bboxes) or not len(boxes):
+        return np.zeros(len(boxes), np.float32)
+    ious = box_iou(boxes.astype(np.float32), found.bboxes.astype(np.float32))
+    there = (ious >= SAME) & (labels[:, None] != found.labels[None])
+    return (there * found.scores[None]).max(1)
+
+
+def shows_defect(
     found: InstanceData,
-    erased: np.ndarray,
+    places: np.ndarray,
     boxes: np.ndarray,
     min_score: float,
-) -> bool:
-    """Whether a detector still finds a defect where one was painted out.
+) -> np.ndarray:
+    """Where a detector finds a defect that nobody painted.
 
     Args:
         found (InstanceData): ``bboxes`` and ``scores``, of NumPy.
-        erased (np.ndarray): ``(M, 4)``, what was painted out, whole: a
-            defect is no detection of its quarter.
-        boxes (np.ndarray): ``(N, 4)``, what was painted after.
+        places (np.ndarray): ``(M, 4)``, what was painted without a defect,
+            whole: a defect is no detection of its quarter.
+        boxes (np.ndarray): ``(N, 4)``, what was painted with one.
         min_score (float): Of a detection that counts.
 
     Returns:
-        bool: True if one has an IoU of :data:`SAME` with an erased box, and
-        with no painted one.
+        np.ndarray: ``(M,)``, bool, True if one has an IoU of :data:`SAME`
+        with the place, and with no painted defect.
     """
     sure = found.bboxes[found.scores >= min_score].astype(np.float32)
-    if not len(sure) or not len(erased):
-        return False
-    there = (box_iou(erased.astype(np.float32), sure) >= SAME).any(0)
+    if not len(sure) or not len(places):
+        return np.zeros(len(places), bool)
+    there = box_iou(places.astype(np.float32), sure) >= SAME
     if len(boxes):
         there &= (box_iou(boxes.astype(np.float32), sure) < SAME).all(0)
-    return bool(there.any())
+    return there.any(1)
 
 
 class CopyJudge:
@@ -168,7 +193,8 @@ class CopyJudge:
         known: Dict[int, list] = {}
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)
-            image = read_image(info['img_path'], 1)
+            # as describe() sees a painted one in colour
+            image = read_image(info['img_path'], 3)
             for x in real_instances(info):
                 vector = describe(image, x['bbox'])
                 square = vector.reshape(SIDE, SIDE)

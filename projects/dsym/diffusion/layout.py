@@ -20,7 +20,7 @@ class Plan(NamedTuple):
         shape (tuple[int]): Height and width.
         erased (np.ndarray): ``(M, 4)``, corners in px of what is painted
             without a defect before: the true boxes made somewhat larger, long
-            ones in parts; or decoys.
+            ones in parts.
         gone (np.ndarray): ``(R, 4)``, the true boxes under them, whole.
         kept (np.ndarray): ``(K, 4)``, true boxes that stay.
         kept_labels (np.ndarray): ``(K,)``.
@@ -29,6 +29,8 @@ class Plan(NamedTuple):
         labels (np.ndarray): ``(N,)``.
         replaces (bool): Each of ``boxes`` lies on a true defect of its label,
             which stays if the painting is refused. Defaults to False.
+        decoys (np.ndarray): ``(D, 4)``, places without a defect that are
+            painted all the same. Defaults to none.
     """
 
     path: str
@@ -41,6 +43,13 @@ class Plan(NamedTuple):
     boxes: np.ndarray
     labels: np.ndarray
     replaces: bool = False
+    decoys: np.ndarray = np.zeros((0, 4), np.float32)
+
+    @property
+    def truth(self) -> np.ndarray:
+        """All true boxes ``(T, 4)`` of the real image."""
+        replaced = self.boxes if self.replaces else self.boxes[:0]
+        return np.concatenate([self.gone, self.kept, replaced])
 
 
 class DefectLayout:
@@ -67,9 +76,9 @@ class DefectLayout:
         share (float): Of the true boxes of an image that ``'replace'`` paints
             anew, one at least. Defaults to 0.5.
         decoys (int): Boxes that are painted without a defect where none is,
-            with ``'keep'`` and ``'replace'`` and as far as there is room: what
-            tells a painting from steel is then no sign of a defect. Defaults
-            to 0.
+            with ``'keep'`` and ``'replace'`` and as far as there is room
+            without touching a defect: what tells a painting from steel is
+            then no sign of a defect. Defaults to 0.
 
     Raises:
         InputError: For an unknown background, or a set without boxes.
@@ -174,26 +183,26 @@ class DefectLayout:
         return Plan(
             path,
             shape,
-            self._decoys(label, shape, taken, rng)
-            if keep
-            else in_windows(grown(truth), shape),
+            truth[:0] if keep else in_windows(grown(truth), shape),
             truth[:0] if keep else truth,
             *(x if keep else x[:0] for x in (truth, *more)),
             np.array(boxes, np.float32),
             np.full(len(boxes), label),
+            decoys=self._decoys(label, shape, taken if keep else None, rng),
         )
 
     def _decoys(
         self,
         label: int,
         shape: Tuple[int, int],
-        taken: Sequence[np.ndarray],
+        taken: Optional[Sequence[np.ndarray]],
         rng: np.random.Generator,
     ) -> np.ndarray:
-        """Draw boxes ``(M, 4)`` that stay without a defect."""
+        """Draw boxes ``(D, 4)`` that stay without a defect."""
         decoys: List[np.ndarray] = []
-        for _ in range(self.decoys):
-            box = self.place(label, shape, [*taken, *decoys], rng)
+        for _ in range(0 if taken is None else self.decoys):
+            # a part of a defect would be painted over and keep its label
+            box = self.place(label, shape, [*taken, *decoys], rng, 0.0)
             decoys += [] if box is None else [box]
         return np.array(decoys, np.float32).reshape(-1, 4)
 
@@ -210,16 +219,18 @@ class DefectLayout:
         """Choose some of an image's true boxes; None if it may have none."""
         # a window is a square: what is longer would not fit
         fits = (truth[:, 2:] - truth[:, :2]).max(1) <= min(shape)
-        able = np.nonzero(~ignored & fits)[0]
+        able = rng.permutation(np.nonzero(~ignored & fits)[0])
         count = min(max(round(self.share * len(able)), 1), self.max_boxes)
-        chosen = np.sort(rng.permutation(able)[:count])
-        if not len(chosen):
+        # the class that was drawn comes first
+        able = able[np.argsort(labels[able] != label, kind='stable')]
+        if not len(able) or labels[able[0]] != label:
             return None
+        chosen = np.sort(able[:count])
         rest = np.setdiff1d(np.arange(len(truth)), chosen)
         return Plan(
             path,
             shape,
-            self._decoys(label, shape, truth, rng),
+            truth[:0],
             truth[:0],
             truth[rest],
             labels[rest],
@@ -227,6 +238,7 @@ class DefectLayout:
             truth[chosen],
             labels[chosen],
             replaces=True,
+            decoys=self._decoys(label, shape, truth, rng),
         )
 
     def place(
@@ -235,6 +247,7 @@ class DefectLayout:
         shape: Tuple[int, int],
         taken: Sequence[np.ndarray],
         rng: np.random.Generator,
+        max_overlap: Optional[float] = None,
     ) -> Optional[np.ndarray]:
         """Draw a box that others do not cover.
 
@@ -243,11 +256,15 @@ class DefectLayout:
             shape (tuple[int]): Height and width of the image.
             taken (Sequence[np.ndarray]): Other boxes.
             rng (np.random.Generator): Source of randomness.
+            max_overlap (float, optional): Share of a box that others may
+                cover. Defaults to None, that of the layout.
 
         Returns:
             np.ndarray, optional: ``(4,)``, corners in px; None if none was
             found.
         """
+        if max_overlap is None:
+            max_overlap = self.max_overlap
         (height, width), shorter = shape, min(shape)
         log = np.log(self.spread)
         for _ in range(TRIES):
@@ -260,7 +277,7 @@ class DefectLayout:
             )
             x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
             box = np.array([x, y, x + w, y + h], np.float32)
-            if all(overlap(box, x) <= self.max_overlap for x in taken):
+            if all(overlap(box, x) <= max_overlap for x in taken):
                 return box
         return None
 

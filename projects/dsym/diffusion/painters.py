@@ -29,6 +29,8 @@ class Job(NamedTuple):
         label (int): A class, or :data:`CLEAN`.
         seed (int): Of everything that is drawn for it.
         scale (float): Px of the image for one of the window. Defaults to 1.
+        truth (np.ndarray): ``(T, 4)``, corners from 0 to 1, where the real
+            image shows defects. Defaults to nowhere.
     """
 
     window: np.ndarray
@@ -36,6 +38,7 @@ class Job(NamedTuple):
     label: int
     seed: int
     scale: float = 1.0
+    truth: np.ndarray = np.zeros((0, 4), np.float32)
 
 
 class Painter(Protocol):
@@ -204,7 +207,7 @@ class CopyPastePainter:
 
     The yardstick of :class:`DiffusionPainter`: the same places and feathered
     edges, no model, at the image's own resolution. Boxes to be painted without
-    a defect get a part of the window that is beside them.
+    a defect get a part of the window that shows none.
 
     Args:
         classes (Sequence[str]): Of the data set.

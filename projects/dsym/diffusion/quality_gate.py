@@ -8,9 +8,15 @@ from mmengine.registry import MODELS
 
 from ..clip import load_scorer
 from ..errors import InputError
-from .judges import CopyJudge, DetectorJudge, best_match, remains
+from .judges import (
+    CopyJudge,
+    DetectorJudge,
+    best_match,
+    rivals,
+    shows_defect,
+)
 
-REASONS = ('blank', 'copy', 'detector', 'clip', 'remains')
+REASONS = ('blank', 'copy', 'detector', 'clip', 'class', 'remains')
 
 
 class Candidate(NamedTuple):
@@ -19,11 +25,14 @@ class Candidate(NamedTuple):
     Attributes:
         path (str): Its file.
         image (np.ndarray): ``(H, W, C)``, uint8.
-        background (np.ndarray): ``(H, W, C)``, uint8, without its defects.
+        background (np.ndarray): ``(H, W, C)``, uint8, without what was
+            painted.
         boxes (np.ndarray): ``(N, 4)``, corners in px, of what was painted.
         labels (np.ndarray): ``(N,)``.
         erased (np.ndarray): ``(M, 4)``, true boxes of what was painted
             out. Defaults to none.
+        decoys (np.ndarray): ``(D, 4)``, what was painted without a defect.
+            Defaults to none.
     """
 
     path: str
@@ -32,10 +41,11 @@ class Candidate(NamedTuple):
     boxes: np.ndarray
     labels: np.ndarray
     erased: np.ndarray = np.zeros((0, 4), np.float32)
+    decoys: np.ndarray = np.zeros((0, 4), np.float32)
 
 
 class Verdict(NamedTuple):
-    """What is said about one painted defect.
+    """What is said about one painted defect or decoy.
 
     Attributes:
         reason (str): Why it is refused, one of :data:`REASONS`; '' if kept.
@@ -59,9 +69,10 @@ class QualityGate:
     """Refuses synthetic defects that do not show what their label says.
 
     A defect is kept if something was painted, it is no copy of a labelled
-    one, a detector finds its class where it is, and CLIP sees its class in
-    it. An image in which the detector still finds a defect that was painted
-    out is refused as a whole: it would be without a label. Detector and CLIP
+    one, a detector finds its class where it is, CLIP sees its class in it,
+    and neither is surer of another class there. An image in which the detector
+    still finds a defect that was painted out is refused as a whole: it would
+    be without a label. So is a decoy in which it finds one. Detector and CLIP
     are to be trained on the same labelled images.
 
     Args:
@@ -127,7 +138,7 @@ class QualityGate:
             candidates (Sequence[Candidate]): The images.
 
         Returns:
-            list[list[Verdict]]: Of each image, one a box.
+            list[list[Verdict]]: Of each image, one a box, and one a decoy.
         """
         if not candidates:
             return []
@@ -138,34 +149,57 @@ class QualityGate:
         detected = [np.full((n, 2), -1.0) for n in counts]
         graded = [np.full(n, -1.0) for n in counts]
         left = [False] * len(candidates)
+        decoys = [np.zeros(len(x.decoys), bool) for x in candidates]
+        others = [np.zeros(n, bool) for n in counts]
         if self.detector is not None:
             found = self.detector(paths)
             detected = [
                 best_match(x, *mine, self.min_iou, self.min_score)
                 for x, *mine in zip(found, boxes, labels)
             ]
-            left = [
-                remains(x, mine.erased, mine.boxes, self.min_remains)
-                for x, mine in zip(found, candidates)
+            others = [
+                rivals(x, *mine) > matches[:, 1]
+                for x, *mine, matches in zip(found, boxes, labels, detected)
             ]
+            left, decoys = (
+                [
+                    shows_defect(x, *mine, self.min_remains)
+                    for x, *mine in zip(found, places, boxes)
+                ]
+                for places in zip(*((x.erased, x.decoys) for x in candidates))
+            )
         if self.scorer is not None:
-            graded = self._grade(candidates)
+            grades = self._grade(candidates)
+            graded = [
+                x[np.arange(len(mine)), mine]
+                for x, mine in zip(grades, labels)
+            ]
+            others = [
+                x | (grade.max(1, initial=-1.0) > own)
+                for x, grade, own in zip(others, grades, graded)
+            ]
         verdicts = []
-        for x, matches, grades, refused in zip(
-            candidates, detected, graded, left
-        ):
+        for i, x in enumerate(candidates):
             alike = self.copies(x.image, x.boxes, x.labels)
-            rows = []
-            for i, box in enumerate(x.boxes):
-                rows.append(
-                    self._verdict(
-                        change(x.image, x.background, box),
-                        float(alike[i]),
-                        *map(float, matches[i]),
-                        float(grades[i]),
-                        refused,
-                    )
+            rows = [
+                self._verdict(
+                    change(x.image, x.background, box),
+                    float(alike[j]),
+                    *map(float, detected[i][j]),
+                    float(graded[i][j]),
+                    bool(others[i][j]),
+                    bool(np.any(left[i])),
                 )
+                for j, box in enumerate(x.boxes)
+            ]
+            rows += [
+                Verdict(
+                    'remains' if refused else '',
+                    change(x.image, x.background, box),
+                    0.0,
+                )
+                for box, refused in zip(x.decoys, decoys[i])
+            ]
             verdicts.append(rows)
         return verdicts
 
@@ -176,6 +210,7 @@ class QualityGate:
         iou: float,
         score: float,
         clip: float,
+        other: bool,
         refused: bool,
     ) -> Verdict:
         reason = ''
@@ -189,21 +224,20 @@ class QualityGate:
             reason = 'detector'
         elif self.scorer is not None and clip < self.min_clip:
             reason = 'clip'
+        elif other:
+            reason = 'class'
         elif refused:
             reason = 'remains'
         return Verdict(reason, changed, correlation, iou, score, clip)
 
     def _grade(self, candidates: Sequence[Candidate]) -> List[np.ndarray]:
-        """CLIP's scores of the boxes' own classes."""
+        """CLIP's scores of the boxes, ``(N, C)`` of each image."""
         found = self.scorer.region_scores(
             [x.path for x in candidates],
             [torch.from_numpy(x.boxes) for x in candidates],
             [x.image.shape[:2] for x in candidates],
         )
-        return [
-            grades.cpu().numpy()[np.arange(len(x.labels)), x.labels]
-            for grades, x in zip(found, candidates)
-        ]
+        return [x.cpu().numpy() for x in found]
 
 
 def change(
@@ -237,5 +271,5 @@ def build_gate(
     options = {'type': 'QualityGate', **gate}
     try:
         return MODELS.build(dict(options, classes=classes, dataset=dataset))
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise InputError(f'gate: {error}') from error

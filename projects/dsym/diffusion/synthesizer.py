@@ -14,33 +14,40 @@ class Synthetic(NamedTuple):
     Attributes:
         number (int): Which one it is.
         plan (Plan): What it shows.
-        background (np.ndarray): ``(H, W, C)``, uint8, before its defects.
+        background (np.ndarray): ``(H, W, C)``, uint8, before its defects and
+            decoys.
         windows (list[Window]): Painted, one a box.
+        decoys (list[Window]): Painted, one a decoy.
     """
 
     number: int
     plan: Plan
     background: np.ndarray
     windows: List[Window]
+    decoys: List[Window]
 
-    def image(self, chosen: Sequence[int]) -> np.ndarray:
-        """The image with some of its defects.
+    def image(
+        self, chosen: Sequence[int], decoys: Sequence[int] = ()
+    ) -> np.ndarray:
+        """The image with some of its defects and decoys.
 
         Args:
             chosen (Sequence[int]): Which of ``plan.boxes``.
+            decoys (Sequence[int]): Which of ``plan.decoys``. Defaults to none.
 
         Returns:
             np.ndarray: ``(H, W, C)``; outside of these boxes it is the
             background.
         """
         result = self.background
-        for i in chosen:
-            result = paste(
-                result,
-                self.windows[i],
-                self.plan.boxes[i : i + 1],
-                self.plan.replaces,
-            )
+        for windows, boxes, some in (
+            (self.decoys, self.plan.decoys, decoys),
+            (self.windows, self.plan.boxes, chosen),
+        ):
+            for i in some:
+                result = paste(
+                    result, windows[i], boxes[i : i + 1], self.plan.replaces
+                )
         return result
 
 
@@ -75,28 +82,33 @@ class Synthesizer:
         rngs = [np.random.default_rng([self.seed, x]) for x in numbers]
         plans = [self.layout.draw(rng) for rng in rngs]
         images = [read_image(x.path, self.painter.channels) for x in plans]
-        # decoys have the edges of what they are to be taken for
-        replaces = self.layout.background == 'replace'
-        erased = self._paint_all(
-            images,
-            [x.erased for x in plans],
-            [np.full(len(x.erased), CLEAN) for x in plans],
-            rngs,
-            replaces,
-        )
-        backgrounds = [
-            paste_all(image, windows, plan.erased, replaces)
-            for image, windows, plan in zip(images, erased, plans)
-        ]
-        painted = self._paint_all(
-            backgrounds,
-            [x.boxes for x in plans],
-            [x.labels for x in plans],
-            rngs,
-            replaces,
-        )
+        states, made = images, {}
+        for part, labels in (
+            ('erased', None),
+            ('decoys', None),
+            ('boxes', [x.labels for x in plans]),
+        ):
+            boxes = [getattr(x, part) for x in plans]
+            # decoys have the edges of what they are to be taken for
+            replaces = [x.replaces and part != 'erased' for x in plans]
+            made[part] = self._paint_all(
+                states,
+                boxes,
+                labels or [np.full(len(x), CLEAN) for x in boxes],
+                [x.truth for x in plans],
+                rngs,
+                replaces,
+            )
+            states = [
+                paste_all(*x) for x in zip(states, made[part], boxes, replaces)
+            ]
+            if part == 'erased':
+                backgrounds = states
         return [
-            Synthetic(*x) for x in zip(numbers, plans, backgrounds, painted)
+            Synthetic(*x)
+            for x in zip(
+                numbers, plans, backgrounds, made['boxes'], made['decoys']
+            )
         ]
 
     def _paint_all(
@@ -104,8 +116,9 @@ class Synthesizer:
         images: Sequence[np.ndarray],
         boxes: Sequence[np.ndarray],
         labels: Sequence[np.ndarray],
+        truth: Sequence[np.ndarray],
         rngs: Sequence[np.random.Generator],
-        replaces: bool = False,
+        replaces: Sequence[bool],
     ) -> List[List[Window]]:
         """Paint every box, the first of all images, then the second, ...
 
@@ -125,6 +138,7 @@ class Synthesizer:
                     int(labels[i][turn]),
                     int(rngs[i].integers(2**31)),
                     window.side / len(window.image),
+                    window.to_window(truth[i]),
                 )
                 for i, window in zip(mine, windows)
             ]
@@ -134,7 +148,7 @@ class Synthesizer:
                 window = window._replace(image=pixels)
                 painted[i].append(window)
                 states[i] = paste(
-                    states[i], window, boxes[i][turn][None], replaces
+                    states[i], window, boxes[i][turn][None], replaces[i]
                 )
         return painted
 

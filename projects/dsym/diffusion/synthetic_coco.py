@@ -15,9 +15,9 @@ def to_coco(
         settings (dict): Of the set.
 
     Returns:
-        dict: COCO's; an image also has ``number``, ``seed``, ``painter`` and
-        ``background``, an annotation of a painted box ``synthetic`` and its
-        verdict.
+        dict: COCO's; an image also has ``number``, ``seed``, ``painter``,
+        ``background`` and ``decoys`` (boxes as COCO's), an annotation of a
+        painted box ``synthetic`` and its verdict.
     """
     images, annotations = [], []
     for i, x in enumerate(records):
@@ -31,6 +31,10 @@ def to_coco(
                 seed=settings['seed'],
                 painter=settings['painter'],
                 background=os.path.basename(x['background']),
+                decoys=[
+                    [x1, y1, x2 - x1, y2 - y1]
+                    for x1, y1, x2, y2 in x['decoys']
+                ],
             )
         )
         verdicts = x['verdicts'] or [None] * len(x['boxes'])

@@ -83,7 +83,9 @@ class SyntheticReport:
                 measured on. Defaults to None, no distances.
 
         Returns:
-            dict: ``images``, ``painted``, ``seconds`` (of each call that
+            dict: ``images``, ``with_painted`` (those that show a painted
+            defect; the others are real ones, where all that was to replace
+            something was refused), ``painted``, ``seconds`` (of each call that
             painted into the folder, with its number of images), ``defects``,
             ``reasons``, ``found`` (share of all painted defects of a class
             that the gate's detector finds with an IoU of 0.5) and, with a
@@ -101,6 +103,13 @@ class SyntheticReport:
             reasons.update(row)
         summary = dict(
             images=len(self.coco['images']),
+            with_painted=len(
+                {
+                    x['image_id']
+                    for x in self.coco['annotations']
+                    if x['synthetic']
+                }
+            ),
             painted=len(self.records),
             seconds=read_seconds(self.folder),
             defects=self.counts(),

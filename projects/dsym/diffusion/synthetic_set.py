@@ -4,8 +4,8 @@ A folder is named after everything its pixels depend on::
 
     0f1e2d3c4b5a6978/
       settings.json         painter, layout, gate, seed, digest of the labels
-      images/000007.png     kept, or with the true defects of a 'replace'
-      refused/000003.png    with all of its defects
+      images/000007.png     with what is kept, or the real image of a 'replace'
+      refused/000003.png    with all of its defects and decoys
       chunks/00000.json     records of 32 images, one after the other
       annotations_324.json  COCO of the first 324 that were kept
       seconds.json          how long each call painted
@@ -102,7 +102,7 @@ class Workshop:
                 dict(options, classes=classes, examples=examples)
             )
             layout = DefectLayout(labelled, **recipe.layout)
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise InputError(f'DiffusionAugment: {error}') from error
         self.synthesize = Synthesizer(layout, painter, recipe.seed)
         self.gate = build_gate(recipe.gate, classes, labelled)
@@ -121,7 +121,7 @@ class Workshop:
         made = self.synthesize(numbers)
         candidates = []
         for x in made:
-            image = x.image(range(len(x.plan.boxes)))
+            image = x.image(range(len(x.plan.boxes)), range(len(x.decoys)))
             path = image_path(self.folder / 'refused', x.number)
             write_image(path, image)
             candidates.append(
@@ -132,6 +132,7 @@ class Workshop:
                     x.plan.boxes,
                     x.plan.labels,
                     x.plan.gone,
+                    x.plan.decoys,
                 )
             )
         verdicts = [[] for _ in made]
@@ -139,15 +140,22 @@ class Workshop:
             verdicts = self.gate(candidates)
         records = []
         for x, rows in zip(made, verdicts):
-            kept = [i for i, row in enumerate(rows) if not row.reason]
-            if self.gate is None:
-                kept = [*range(len(x.plan.boxes))]
+            count = len(x.plan.boxes)
+            kept, decoys = (
+                [i for i in range(n) if not part or not part[i].reason]
+                for n, part in (
+                    (count, rows[:count]),
+                    (len(x.decoys), rows[count:]),
+                )
+            )
+            if not kept:  # more decoys than defects would hide defects
+                decoys = []
             if kept or x.plan.replaces:
                 path = image_path(self.folder / 'images', x.number)
-                write_image(path, x.image(kept))
-            if len(kept) == len(x.plan.boxes):
+                write_image(path, x.image(kept, decoys))
+            if len(kept) == count and len(decoys) == len(x.decoys):
                 image_path(self.folder / 'refused', x.number).unlink()
-            records.append(record(x, kept, rows))
+            records.append(record(x, kept, decoys, rows[:count]))
         target = chunk_path(self.folder, chunk)
         temporary = target.with_suffix(f'.{os.getpid()}.tmp')
         temporary.write_text(json.dumps(records))
@@ -155,7 +163,9 @@ class Workshop:
         return records
 
 
-def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
+def record(
+    made: Synthetic, kept: List[int], decoys: List[int], verdicts: list
+) -> dict:
     """What is written down about an image."""
     plan = made.plan
     # a true defect whose painting was refused is seen as it was
@@ -174,6 +184,7 @@ def record(made: Synthetic, kept: List[int], verdicts: list) -> dict:
         real_ignored=plan.kept_ignored.tolist() + [False] * len(stays),
         replaces=plan.replaces,
         kept=kept,
+        decoys=plan.decoys[decoys].tolist(),
         verdicts=[x._asdict() for x in verdicts],
     )
 
@@ -376,12 +387,13 @@ def collect(
         raise DatasetError(
             f'{folder}: the gate kept {painted} of {tally.images} synthetic '
             f'images, {count} are wanted ({tally.by_reason()}): relax the '
-            f'gate, look at {folder / "refused"}, or train the painter longer'
+            f'gate, look at {folder / "refused"}, train the painter longer, '
+            f'or raise max_tries={max_tries}'
         )
     reasons = tally.by_reason()
     print_log(
-        f'{tally.images} images painted, {painted / tally.images:.0%} of '
-        f'them kept{f"; defects: {reasons}" if reasons else ""}; kept by '
+        f'{tally.images} images painted, {painted} of them with a defect that '
+        f'was kept{f"; defects: {reasons}" if reasons else ""}; kept by '
         f'class: {tally.by_class()}',
         'current',
     )

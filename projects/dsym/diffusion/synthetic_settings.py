@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from ..weights import resolve_weights
 
-VERSION = 5  # of what is painted from the same settings
+VERSION = 6  # of what is painted from the same settings
 # keys of settings that may name a file or a folder
 PATHS = ('model', 'checkpoint', 'config', 'clip', 'pretrained')
 
