@@ -107,17 +107,25 @@ def check_only(what: str, only: Optional[str]) -> None:
         stop(f'--only {only}: {what} has no such part: {remedy}')
 
 
-def load_baseline(path: Path) -> List[Dict[str, Any]]:
-    """Read a baseline or stop, before anything is measured."""
+def load_baseline(path: Path, what: str) -> List[Dict[str, Any]]:
+    """Read a baseline's reports of a benchmark, or stop before measuring."""
     if not path.is_file():
         stop(f'--compare {path} does not exist: give a baseline')
     try:
-        return read_baseline(path)
+        reports = read_baseline(path)
     except ValueError:
         stop(
             f'--compare {path} is no baseline: give a list of reports of '
             '--json, as in [{...}]'
         )
+    # rows of another benchmark have other names: all would have fallen
+    mine = [x for x in reports if x.get('benchmark', what) == what]
+    if not mine:
+        stop(
+            f'--compare {path} has no report of {what}: name one made by '
+            f'tools/benchmark.py {what}'
+        )
+    return mine
 
 
 def main() -> None:
@@ -129,7 +137,7 @@ def main() -> None:
             f'--tolerance {args.tolerance}: give a share from 0 to below 1, '
             'such as 0.25'
         )
-    baseline = load_baseline(args.compare) if args.compare else None
+    baseline = args.compare and load_baseline(args.compare, args.what)
     report = dict(
         benchmark=args.what,
         commit=git_commit(),

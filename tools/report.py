@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import List, Optional
 
-from studies.plan import Run, load_study
+from studies.plan import Run, check_record, load_study
 from toolbox_script import stop
 
 from dsym.errors import InputError, MissingFileError
@@ -102,19 +102,23 @@ def parse_args() -> argparse.Namespace:
 
 
 def recorded(runs: List[Run]) -> StudyFiles:
-    """Read the records of planned runs, and the audits beside them."""
+    """Read the records of planned runs, and the audits beside them.
+
+    Raises:
+        StudyError: If a record is of another config than the study's.
+    """
     study = StudyFiles('', [])
     audits = read_results(runs[0].results).audits
     for run in runs:
         if run.record.is_file():
-            study.records.append(
-                checked(
-                    run.record,
-                    is_record,
-                    'record of a study',
-                    'remove it and run the study again',
-                )
+            record = checked(
+                run.record,
+                is_record,
+                'record of a study',
+                'remove it and run the study again',
             )
+            check_record(run, record, run.record)
+            study.records.append(record)
         elif run.tests:  # others leave a checkpoint, no record
             study.unrecorded.append(run.id)
         if run.id in audits:

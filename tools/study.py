@@ -28,7 +28,7 @@ from typing import Any, Callable, Dict, List
 
 from json_file import write_json
 from studies.paper_tables import page
-from studies.plan import Run, StudyError, load_study
+from studies.plan import Run, StudyError, check_record, load_study
 from studies.progress import watch
 from studies.record import write_record
 from studies.resume import (
@@ -239,26 +239,7 @@ def is_recorded(run: Run) -> bool:
         return False
     source = run.record if run.tests else run.work_dir / STARTED
     record = load_json(source)
-    if not (isinstance(record, dict) and 'config_hash' in record):
-        raise StudyError(
-            f'{source} has no config_hash, so it is no record of this study: '
-            'move it away to train the run'
-        )
-    now = run.hash()
-    if record['config_hash'] != now:
-        raise StudyError(
-            f'{result_of(run)} is of another config '
-            f'({record["config_hash"]}, now {now}): rename the run or '
-            'remove it'
-        )
-    before = record.get('tests', {})  # older records have none
-    for name, options in run.tests.items():
-        if before.get(name, options) != options:
-            raise StudyError(
-                f'{run.record}: the test {name} was made with '
-                f'{before[name]}, now it is {options}: give it another name '
-                'to evaluate again'
-            )
+    check_record(run, record, source)
     missing = [name for name in run.tests if name not in record['metrics']]
     if missing and not run.work_dir.exists():
         raise StudyError(

@@ -56,7 +56,8 @@ def test_records__parts_of_the_labels_and_what_is_ignored(detector):
     model.loss(*batch())
     for record in model.pseudo_records:
         rows = {name: x.rows.tolist() for name, x in record.stages.items()}
-        expected = dict(predicted=[0, 1, 2], selected=[0, 1])
+        expected = {key: [0, 1, 2] for key in ('predicted', 'rescored')}
+        expected.update(selected=[0, 1])
         if knows_weights:
             expected.update(certain=[0], uncertain=[1], doubtful=[2])
         assert rows == expected
@@ -103,6 +104,26 @@ def test_refused_images__are_not_in_the_selectors_count():
     assert len(second.stages['predicted']) > 0
     assert len(second.stages['selected']) == 0
     assert second.stages['selected'].refused
+
+
+def test_filter_before_selection__is_a_stage_of_its_own():
+    """What the teacher said stays on record beside what the filter made."""
+
+    def drop(samples, labels):
+        labels = [boxes[1:] for boxes in labels]
+        for boxes in labels:
+            boxes.scores = boxes.scores * 0
+        return labels
+
+    model = build(mamba)
+    model.attach_filter(drop, before_selection=True)
+    model.loss(*batch())
+    for record in model.pseudo_records:
+        stages = record.stages
+        assert [*stages][:3] == ['predicted', 'rescored', 'selected']
+        assert (len(stages['predicted']), len(stages['rescored'])) == (3, 2)
+        assert (stages['predicted'].scores > 0).all()
+        assert (stages['rescored'].scores == 0).all()
 
 
 def test_filter_before_selection__weights_that_the_head_would_lose():

@@ -231,13 +231,14 @@ def run(monkeypatch, tmp_path):
     return run
 
 
-def baseline(ratio, threads=None, **machine):
+def baseline(ratio, threads=None, what='stub', **machine):
     machine = {**describe_machine(), **machine}
     rows = {
         'ours': dict(ours_speed_up=1.0),
         'peer': dict(ours_speed_up=ratio),
     }
     report = dict(
+        benchmark=what,
         machine=machine,
         threads=threads or torch.get_num_threads(),
         results={'stub/train': rows},
@@ -267,6 +268,13 @@ def test_main__another_kind_of_machine(run, capsys, other):
     assert run(baseline(9.0, **other)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith('comparison left out: ')
+
+
+def test_main__baseline_of_another_benchmark(run, capsys, tmp_path):
+    assert run(baseline(1.5, what='all')) == 2
+    assert not (tmp_path / 'out.json').exists()  # nothing was measured
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'has no report of stub' in line
 
 
 @pytest.mark.parametrize(
@@ -362,7 +370,7 @@ def test_main__what_fell_is_measured_again(
             yield 'kept/train', rows(2.0)
         yield 'stub/train', rows(1.0 if only is None else second)
 
-    before = json.loads(baseline(2.0))
+    before = json.loads(baseline(2.0, what='all'))
     before[0]['results']['kept/train'] = rows(2.0)
     path, out = tmp_path / 'baseline.json', tmp_path / 'out.json'
     path.write_text(json.dumps(before))

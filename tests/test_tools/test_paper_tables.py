@@ -72,6 +72,7 @@ def tiny(tmp_path, monkeypatch):
                 dict(row='ours', records=run, after='run_seed1.json'),
                 dict(row='other', paper=4),
                 dict(row='slow', planned='slow_seed*.json'),
+                dict(row='one', records='run_seed1.json', after=run),
             ],
         ),
         table_6=[['a', 'b', 'c', 'd', 'e', 'f']],
@@ -90,7 +91,10 @@ def test_rows__have_both_sides(tiny):
     costs = '2.0 | 1.0 | 50 | 900'
     spent = '1,210 + 1,205 | 11 + 10'
     assert f'| ours | 65.0 ± 7.1 |  | 0, 1 | {spent} | {costs} |' in lines
+    # began with that of its own seed
+    spent = '1,210 + 1,210 | 11 + 11'
     nothing = 'not measured |  |  | '
+    assert f'| one | 70.0 |  | 1 | {spent} | {nothing} |' in lines
     assert f'| other | not measured | 4.0 |  |  |  | {nothing} |' in lines
 
 

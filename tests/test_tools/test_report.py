@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, browser
 from report_files import Page, write_run, write_study
+from studies.plan import load_study
 from tiny_run import call_script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,15 @@ def test_report__of_a_run_with_synthetic_images(tmp_path):
     assert 'too like (1)' in out.read_text()
 
 
+def stamp(study, root):
+    """Make the records those of the study's configs."""
+    for run in load_study(study, root, root):
+        if run.record.is_file():
+            record = json.loads(run.record.read_text())
+            record['config_hash'] = run.hash()
+            run.record.write_text(json.dumps(record))
+
+
 def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
     results = write_study(tmp_path / 'results')
     (tmp_path / 'config.py').write_text('a = 1')
@@ -85,12 +95,18 @@ def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
     write_run(tmp_path / 'dirs' / 'mine' / 'x_seed1', classes=('a', 'b'))
     out = tmp_path / 'page.html'
     options = ('--root', tmp_path, '--work-dirs', tmp_path / 'dirs')
+    stamp(path, tmp_path)
     done = call_script(TOOL, path, '--out', out, *options)
     assert (done.returncode, done.stderr) == (0, '')
     page = Page(out.read_text())
     assert page.headings[0] == 'mine'
     assert 'One run: x_seed1' in page.headings
     assert 'not recorded yet: y_seed5;' in out.read_text()
+    # a record is of its config
+    (tmp_path / 'config.py').write_text('a = 2')
+    changed = call_script(TOOL, path, '--out', out, *options)
+    assert changed.returncode == 2
+    assert 'x_seed0.json is of another config' in changed.stderr
     done = call_script(TOOL, results, '--out', out)
     assert done.returncode == 0
     assert Page(out.read_text()).headings[0] == 'results'
@@ -100,11 +116,14 @@ def test_report__order_of_the_study_its_title_and_records(tmp_path):
     results = write_study(tmp_path / 'elsewhere')
     (tmp_path / 'config.py').write_text('a = 1')
     study = dict(
-        results='results',
+        results='elsewhere',
         tests=dict(test={}),
         runs=[dict(name=x, config='config.py') for x in ('y', 'x')],
     )
     path = tmp_path / 'mine.yaml'
+    path.write_text(json.dumps(study))
+    stamp(path, tmp_path)
+    study['results'] = 'results'
     path.write_text(json.dumps(study))
     out = tmp_path / 'page.html'
     done = call_script(

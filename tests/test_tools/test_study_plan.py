@@ -111,10 +111,12 @@ def test_seed_stands_in_the_texts_of_options(tmp_path):
     )
     path = write_study(tmp_path, options=options, seeds=[0, 2])
     runs = load_study(path, tmp_path, tmp_path)
-    assert [run.options for run in runs] == [
-        dict(load_from='start_seed0/a.pth', hooks=[dict(a='0')]),
-        dict(load_from='start_seed2/a.pth', hooks=[dict(a='2')]),
-    ]
+    for run, seed in zip(runs, (0, 2)):
+        # as written in its record: seeds of one run have the same
+        assert run.options == options
+        found = run.all_options
+        assert found['load_from'] == f'start_seed{seed}/a.pth'
+        assert found['hooks'] == [dict(a=str(seed))]
 
 
 def hash_of(folder, **options):

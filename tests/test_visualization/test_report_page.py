@@ -169,6 +169,13 @@ def test_study_report__of_a_run_that_counts_steps(study):
     assert 'hold no losses of epochs' in study_report(study, None, Pictures())
 
 
+def test_study_report__of_a_training_that_diverged(study):
+    """JSON has no number for its loss."""
+    study.records[2] = dict(study.records[2], losses=[3.0, None])
+    text = study_report(study, None, Pictures())
+    assert 'y seed 0: 3 to not finite' in text
+
+
 def test_study_report__with_a_run(study, run):
     page = Page(study_report(study, run, Pictures()))
     assert 'One run: run' in page.headings
@@ -197,6 +204,15 @@ def test_audit__parts_have_rows_and_classes_are_those_of_all_labels():
     assert ['certain', '1', '12.5', '100.0', '25.0'] in Page(body).cells
     assert 'Each class after the last stage, selected, in epoch 1' in body
     assert ['a', '4', '50.0', '50.0', '50.0'] in Page(body).cells
+
+
+def test_audit__epoch_without_boxes():
+    entries = audit(['a'])
+    for stage in entries[0]['stages'].values():
+        stage.update(boxes=0, true_positives=0, precision=None)
+    body = audit_body(entries, 'x')
+    kept = 'Share of the predicted boxes at each stage; in the last epoch'
+    assert f'{kept}: no boxes.' in body and 'nan' not in body
 
 
 def test_inline_svg__ids_differ_and_text_stays():

@@ -73,21 +73,25 @@ def measured(
 def effort(entry: Dict[str, Any]) -> List[str]:
     """Seeds, mean steps and minutes, with those of what a run began with.
 
+    ``after`` counts with the seeds of the row, or with the one that it has.
     Minutes that ended a training before its schedule did are marked.
     """
     records = records_of(entry)
     if not records:
         return ['', '', '']
-    parts = [part for part in (records_of(entry, 'after'), records) if part]
+    seeds = [record['seed'] for record in records]
+    before = records_of(entry, 'after')
+    if len(before) > 1:
+        before = [record for record in before if record['seed'] in seeds]
+    parts = [part for part in (before, records) if part]
     steps, minutes = (
         ' + '.join(
             f'{fmean(record[key] for record in part):,.0f}' for part in parts
         )
         for key in ('steps', 'minutes')
     )
-    seeds = ', '.join(str(record['seed']) for record in records)
     stopped = any(stopped_early(record) for record in records)
-    return [seeds, steps, minutes + STOPPED * stopped]
+    return [', '.join(map(str, seeds)), steps, minutes + STOPPED * stopped]
 
 
 def stopped_early(record: Dict[str, Any]) -> bool:

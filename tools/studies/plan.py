@@ -35,7 +35,8 @@ class Run(NamedTuple):
         name (str): What the table calls it; runs that differ in the seed only
             share it.
         config (Path): Config of the detector.
-        options (dict): Overrides by dotted key.
+        options (dict): Overrides by dotted key; in their texts ``{seed}``
+            stands for the seed.
         seed (int): Random seed.
         tests (dict): Overrides of an evaluation by its name.
         trainer (str): ``dsym`` for ``tools/train.py``, ``official`` for the
@@ -71,7 +72,8 @@ class Run(NamedTuple):
     @property
     def all_options(self) -> Dict[str, Any]:
         """Overrides of the training, those of seed and minutes included."""
-        options = {**self.options, 'randomness.seed': self.seed}
+        options = _of_seed(self.options, self.seed)
+        options['randomness.seed'] = self.seed
         if self.minutes is not None:
             options['default_hooks.stop_after.type'] = 'StopAfterMinutesHook'
             options['default_hooks.stop_after.minutes'] = self.minutes
@@ -98,7 +100,7 @@ class Run(NamedTuple):
             key: value for key, value in config.items() if key not in TTA_KEYS
         }
         content['trainer'] = self.trainer
-        roots = _data_roots(self.options)
+        roots = _data_roots(_of_seed(self.options, self.seed))
         if roots:
             content['data_roots'] = roots
         return config_hash(Config(content))
@@ -275,7 +277,7 @@ def load_study(
                 Run(
                     name=item['name'],
                     config=config,
-                    options=_of_seed(item.get('options') or {}, seed),
+                    options=item.get('options') or {},
                     seed=seed,
                     tests=tests,
                     trainer=item.get('trainer', 'dsym'),
@@ -293,3 +295,37 @@ def load_study(
     if twice:
         raise StudyError(f'{path}: two runs are called {twice[0]}')
     return runs
+
+
+def check_record(run: Run, record: Any, source: Path) -> None:
+    """Raise unless a record is of this very run.
+
+    Args:
+        run (Run): The run.
+        record (Any): JSON of a record.
+        source (Path): Its file.
+
+    Raises:
+        StudyError: If it is of another config or no record, or has a test of
+            a name with other settings.
+    """
+    if not (isinstance(record, dict) and 'config_hash' in record):
+        raise StudyError(
+            f'{source} has no config_hash, so it is no record of this study: '
+            'move it away to train the run'
+        )
+    now = run.hash()
+    if record['config_hash'] != now:
+        raise StudyError(
+            f'{source} is of another config '
+            f'({record["config_hash"]}, now {now}): rename the run or '
+            'remove it'
+        )
+    before = record.get('tests', {})  # older records have none
+    for name, options in run.tests.items():
+        if before.get(name, options) != options:
+            raise StudyError(
+                f'{source}: the test {name} was made with '
+                f'{before[name]}, now it is {options}: give it another name '
+                'to evaluate again'
+            )

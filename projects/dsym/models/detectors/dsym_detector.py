@@ -278,12 +278,12 @@ class DSYMDetector(SemiBaseDetector):
         predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
         if self.untaught:
             predicted = leave_out(predicted, self.untaught)
+        stages = dict(predicted=predicted)
         judge, before = self._filter
         if judge is not None and before:
-            predicted = judge(samples, predicted)
+            predicted = stages['rescored'] = judge(samples, predicted)
         asked = refuse_images(None if before else judge, samples, predicted)
-        labels = [self.selector(boxes) for boxes in asked]
-        stages = dict(predicted=predicted, selected=labels)
+        labels = stages['selected'] = [self.selector(boxes) for boxes in asked]
         if judge is not None and not before:
             labels = stages['filtered'] = judge(samples, labels)
         self.check_weights(any('weights' in boxes for boxes in labels))

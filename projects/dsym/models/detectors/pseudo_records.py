@@ -10,9 +10,10 @@ class PseudoRecord(NamedTuple):
     Attributes:
         img_path (str): The image.
         stages (dict[str, InstanceData]): ``predicted``, ``selected`` and,
-            with a filter, ``filtered``. The last of them are the labels: with
-            weights they are also there as ``certain`` and ``uncertain``, see
-            :func:`split_by_weight`. ``doubtful`` are the boxes that the head
+            with a filter, ``filtered``; with one that comes before the
+            selection ``rescored`` after the first. The last of them are the
+            labels: with weights they are also there as ``certain`` and
+            ``uncertain``, see :func:`split_by_weight`. ``doubtful`` are the boxes that the head
             ignores, if it can. Each has ``bboxes`` in pixels of the original
             image, ``scores`` and ``labels``.
     """

@@ -1,5 +1,6 @@
 """The audit of pseudo-labels: how many there are, how many are right."""
 
+import math
 from typing import Any, Dict, List
 
 from ...evaluation.pseudo_label_audit import last_stage
@@ -35,7 +36,7 @@ def keep_rates(entry: Dict[str, Any]) -> Dict[str, float]:
     stages = entry['stages']
     first = next(iter(stages.values()))['boxes'] if stages else 0
     return {
-        name: x['boxes'] / first if first else float('nan')
+        name: x['boxes'] / first if first else math.nan
         for name, x in stages.items()
     }
 
@@ -89,9 +90,9 @@ def audit_body(entries: Entries, key: str) -> str:
         ends = ', '.join(
             f'{line.name} {line.y[-1]:.2f}'
             for line in lines
-            if line.y[-1] is not None
+            if line.y[-1] is not None and not math.isnan(line.y[-1])
         )
-        text = f'{text}; in the last epoch: {ends}.'
+        text = f'{text}; in the last epoch: {ends or "no boxes"}.'
         ylim = None if figure_key == 'boxes_per_image' else (0, 1.02)
         drawn = line_chart(lines, 'epoch', name, ylim=ylim)
         svg = inline_svg(drawn, f'{key}-{figure_key}', text)

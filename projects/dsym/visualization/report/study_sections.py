@@ -271,8 +271,11 @@ def study_training_section(study: StudyFiles) -> Part:
         for x in records
     ]
     text = 'Training loss of each epoch; a line a seed. ' + ', '.join(
-        f'{x["name"]} seed {x["seed"]}: {x["losses"][0]:g} to '
-        f'{x["losses"][-1]:g}'
+        f'{x["name"]} seed {x["seed"]}: '
+        + ' to '.join(
+            'not finite' if loss is None else f'{loss:g}'
+            for loss in (x['losses'][0], x['losses'][-1])
+        )
         for x in records
     )
     svg = inline_svg(line_chart(lines, 'epoch', 'loss'), 'losses', text)
