@@ -2,8 +2,8 @@
 
 DSYM_PAINTER is the folder that training configs/diffusion/ left; DSYM_CLIP
 names another CLIP than the package's, for the filter and the gate of the
-synthetic images. configs/studies/paper.yaml makes both and leaves one part
-out at a time.
+synthetic images. configs/studies/restart.yaml leaves one part out at a time,
+in phase 2.
 
 NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-35e-full_neu-det-semi20.py

@@ -13,9 +13,9 @@ class PseudoRecord(NamedTuple):
             with a filter, ``filtered``; with one that comes before the
             selection ``rescored`` after the first. The last of them are the
             labels: with weights they are also there as ``certain`` and
-            ``uncertain``, see :func:`split_by_weight`. ``doubtful`` are the boxes that the head
-            ignores, if it can. Each has ``bboxes`` in pixels of the original
-            image, ``scores`` and ``labels``.
+            ``uncertain``, see :func:`split_by_weight`. ``doubtful`` are the
+            boxes that the head ignores, if it can. Each has ``bboxes`` in
+            pixels of the original image, ``scores`` and ``labels``.
     """
 
     img_path: str
