@@ -379,6 +379,11 @@ def test_sigma_data__a_unet_that_says_nothing_is_right_about_white_noise():
         assert error == pytest.approx(0.3**2 / k, rel=0.05)
 
 
+def test_prediction_of_the_sample__is_refused():
+    with pytest.raises(InputError, match="prediction_type='sample' is not"):
+        build(scheduler=dict(prediction_type='sample'))
+
+
 def test_sigma_data__of_noise_prediction_is_refused():
     with pytest.raises(InputError, match='is for scheduler=dict'):
         build(sigma_data=0.3)

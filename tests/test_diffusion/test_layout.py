@@ -243,6 +243,12 @@ def test_unknown_background__is_refused(labelled):
         DefectLayout(labelled, background='white')
 
 
+@pytest.mark.parametrize('spread', [0, 0.9, float('nan')])
+def test_spread__below_1_is_refused(labelled, spread):
+    with pytest.raises(InputError, match='spread='):
+        DefectLayout(labelled, spread=spread)
+
+
 def test_no_box__is_refused(tmp_path):
     with pytest.raises(InputError, match='no image has a box'):
         DefectLayout(write_steel(tmp_path, [[], []]))

@@ -3,9 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from tiny_diffusion import CLASSES, saved_diffusion, write_steel
+from tiny_diffusion import (
+    CLASSES,
+    saved_diffusion,
+    tiny_diffusion,
+    write_steel,
+)
 
-from dsym.diffusion import CopyPastePainter, DiffusionPainter, load_diffusion
+from dsym.diffusion import (
+    CopyPastePainter,
+    DiffusionPainter,
+    load_diffusion,
+    save_diffusion,
+)
 from dsym.diffusion.examples import DefectExamples
 from dsym.diffusion.painters import CLEAN, Job, as_tensor
 from dsym.errors import InputError, MissingFileError
@@ -125,6 +135,27 @@ def test_bf16__of_a_device_with_a_number(model, monkeypatch, units):
 def test_strength_without_examples__is_refused(model):
     with pytest.raises(InputError, match=r'strength=0\.5 needs examples'):
         build(model, strength=0.5)
+
+
+def test_num_steps__at_least_one(model):
+    with pytest.raises(InputError, match='num_steps=0: give 1'):
+        build(model, num_steps=0)
+
+
+@pytest.mark.parametrize('clean', [None, 0.1, 0.0])
+def test_clean__is_not_painted_by_a_model_that_saw_none(tmp_path, clean):
+    save_diffusion(
+        tiny_diffusion(2), tmp_path, CLASSES, (1.2, 2.0), 16, clean=clean
+    )
+    painter = build(str(tmp_path))
+    defects = [x for x in JOBS if x.label != CLEAN]
+    assert len(defects) < len(JOBS)
+    assert len(painter.paint(defects)) == len(defects)
+    if clean != 0:
+        assert len(painter.paint(JOBS)) == len(JOBS)
+        return
+    with pytest.raises(InputError, match='no place without a defect'):
+        painter.paint(JOBS)
 
 
 @pytest.mark.parametrize('strength', [0.0, -0.5, 1.5])

@@ -15,6 +15,7 @@ from dsym.diffusion.synthetic_settings import (
     labels_digest,
     with_digests,
 )
+from dsym.errors import InputError
 
 
 @pytest.fixture
@@ -147,3 +148,15 @@ def test_labelled_set__what_painting_needs(tmp_path):
             (x['bbox'], x['bbox_label']) for x in true['instances']
         ]
     assert labels_digest(found) == labels_digest(written)
+
+
+def test_labelled_set__of_a_data_set_without_sizes(tmp_path):
+    config = coco_steel(tmp_path, pipeline=[])
+    config.pop('type')
+    dataset = VerifiedCocoDataset(**config)
+    whole = dataset.get_data_info
+    dataset.get_data_info = lambda i: {
+        key: x for key, x in whole(i).items() if key != 'height'
+    }
+    with pytest.raises(InputError, match="data infos have no 'height'"):
+        labelled_set(dataset)

@@ -88,6 +88,8 @@ def test_export__is_the_average(tmp_path):
     peer = UNet2DConditionModel.from_pretrained(tmp_path / 'diffusion/unet')
     found = peer.conv_in.weight.float()
     assert torch.equal(found, exported['unet.conv_in.weight'])
+    settings = diffusion_settings(tmp_path / 'diffusion')
+    assert settings['clean'] == 0.5
 
 
 def test_export__knows_classes_and_windows(tmp_path):

@@ -94,8 +94,13 @@ class ConditionalDiffusion(BaseModel):
                 f'ConditionalDiffusion: diffusers refuses unet or scheduler: '
                 f'{" ".join(str(error).split())[:200]}'
             ) from error
-        velocity = self.scheduler.config.prediction_type == 'v_prediction'
-        if sigma_data is not None and not velocity:
+        predicts = self.scheduler.config.prediction_type
+        if predicts not in ('epsilon', 'v_prediction'):
+            raise InputError(
+                'ConditionalDiffusion: scheduler.prediction_type='
+                f'{predicts!r} is not trained: give epsilon or v_prediction'
+            )
+        if sigma_data is not None and predicts != 'v_prediction':
             raise InputError(
                 f'ConditionalDiffusion: sigma_data={sigma_data} is for '
                 "scheduler=dict(prediction_type='v_prediction'): set it, or "

@@ -81,7 +81,8 @@ class DefectLayout:
             then no sign of a defect. Defaults to 0.
 
     Raises:
-        InputError: For an unknown background, or a set without boxes.
+        InputError: For an unknown background, a spread below 1, or a set
+            without boxes.
     """
 
     def __init__(
@@ -99,6 +100,10 @@ class DefectLayout:
             raise InputError(
                 f'layout: background={background!r}: give one of '
                 f'{", ".join(BACKGROUNDS)}'
+            )
+        if not spread >= 1:
+            raise InputError(
+                f'layout: spread={spread}: give 1 or more, such as 1.25'
             )
         self.background = background
         self.max_boxes = max_boxes

@@ -92,6 +92,11 @@ class DiffusionPainter:
         device (str): Defaults to the CPU.
         bf16 (bool, optional): Autocast to bfloat16. Defaults to None: where
             the processor has units for it.
+
+    Raises:
+        InputError: For other classes than the model's or a number out of its
+            range; when it paints, for a place without a defect if the model
+            has never seen one.
     """
 
     def __init__(
@@ -116,11 +121,17 @@ class DiffusionPainter:
                 f'DiffusionPainter: strength={strength}: give one over 0, of '
                 '1 at most'
             )
+        if num_steps < 1:
+            raise InputError(
+                f'DiffusionPainter: num_steps={num_steps}: give 1 or more'
+            )
         if strength < 1 and examples is None:
             raise InputError(
                 f'DiffusionPainter: strength={strength} needs examples of '
                 'defects: give 1, or build it through DiffusionAugment'
             )
+        self.folder = model
+        self.knows_clean = settings.get('clean') != 0
         self.model = load_diffusion(model).to(device)
         self.model.to(memory_format=torch.channels_last)
         fuse_norms(self.model.unet)
@@ -147,6 +158,12 @@ class DiffusionPainter:
         Returns:
             list[np.ndarray]: Of each ``(S, S, C)``, uint8.
         """
+        if not self.knows_clean and any(x.label == CLEAN for x in jobs):
+            raise InputError(
+                f'DiffusionPainter: {self.folder} has learnt no place without '
+                'a defect: train it with DefectWindowDataset(clean=0.15), or '
+                "give layout=dict(background='replace') and no decoys"
+            )
         return in_batches(self._paint_batch, jobs, self.batch_size)
 
     def _paint_batch(self, jobs: Sequence[Job]) -> List[np.ndarray]:

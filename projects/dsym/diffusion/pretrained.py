@@ -28,6 +28,7 @@ def save_diffusion(
     min_side: int = 32,
     half: bool = False,
     state_dict: Optional[dict] = None,
+    clean: Optional[float] = None,
 ) -> None:
     """Write ``unet/`` and ``scheduler/`` for diffusers, and what is ours.
 
@@ -42,6 +43,9 @@ def save_diffusion(
         half (bool): Save float16. Defaults to False.
         state_dict (dict, optional): Other weights than the model's. Defaults
             to None.
+        clean (float, optional): Share of windows without a defect that it has
+            learnt from, as ``DefectWindowDataset``. Defaults to None, not
+            known.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,6 +74,7 @@ def save_diffusion(
         classes=classes and list(classes),
         context=list(context),
         min_side=min_side,
+        clean=clean,
     )
     (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + '\n')
 
@@ -81,8 +86,8 @@ def diffusion_settings(folder: Union[str, Path]) -> dict:
         folder (str or Path): The folder, or ``dsym://NAME``.
 
     Returns:
-        dict: ``condition_encoder``, ``patch``, ``classes``, ``context`` and
-        ``min_side``.
+        dict: ``condition_encoder``, ``patch``, ``classes``, ``context``,
+        ``min_side`` and, of newer ones, ``clean``.
 
     Raises:
         InputError: If the file is missing or damaged.

@@ -7,9 +7,11 @@ from typing import Any, List, Mapping, NamedTuple, Sequence, Union
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 
+from ..errors import InputError
 from ..weights import resolve_weights
 
 VERSION = 6  # of what is painted from the same settings
+BLOCK = 2**20  # bytes of a file that are read at once
 # keys of settings that may name a file or a folder
 PATHS = ('model', 'checkpoint', 'config', 'clip', 'pretrained')
 
@@ -43,13 +45,21 @@ def labelled_set(dataset: BaseDataset) -> LabelledSet:
     Returns:
         LabelledSet: ``img_path``, ``height``, ``width`` and ``instances`` of
         each.
+
+    Raises:
+        InputError: If the data set does not say one of these.
     """
     keys = ('img_path', 'height', 'width', 'instances')
     infos = (dataset.get_data_info(i) for i in range(len(dataset)))
-    return LabelledSet(
-        dict(classes=list(dataset.metainfo['classes'])),
-        [{key: info[key] for key in keys} for info in infos],
-    )
+    try:
+        kept = [{key: info[key] for key in keys} for info in infos]
+    except KeyError as error:
+        raise InputError(
+            f'{type(dataset).__name__}: its data infos have no {error}, which '
+            'painting needs: take a labelled detection data set, such as '
+            'VerifiedCocoDataset'
+        ) from None
+    return LabelledSet(dict(classes=list(dataset.metainfo['classes'])), kept)
 
 
 def labels_digest(labelled: LabelledSet) -> str:
@@ -127,7 +137,9 @@ def file_digest(path: Union[str, Path]) -> str:
     for file in files:
         if file.is_file():
             found.update(file.relative_to(path).as_posix().encode())
-            found.update(file.read_bytes())
+            with file.open('rb') as stream:  # may be larger than the memory
+                while block := stream.read(BLOCK):
+                    found.update(block)
     return found.hexdigest()
 
 

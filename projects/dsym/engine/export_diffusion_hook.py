@@ -50,6 +50,7 @@ class ExportDiffusionHook(ExportHook):
             dataset.min_side,
             self.half,
             checkpoint['state_dict'],
+            dataset.clean,
         )
 
 
