@@ -146,7 +146,9 @@ def test_ablation_bars__equal_the_records(study):
 def test_study_report__tables_and_words(study):
     text = study_report(study, None, Pictures())
     page = Page(text)
-    assert 'x is highest with 60.0 ± 14.1 %' in text
+    # 20 points apart, seeds of x by 14.1
+    assert 'x is highest with 60.0 ± 14.1 % mAP at IoU 0.5; next' in text
+    assert 'y, 40.0 %.' in text
     assert 'without an error bar: y.' in text
     row = ['x', 'test', '2', '10', '60.0 ± 14.1', *['50.0 ± 0.0'] * 4]
     assert row in page.cells
@@ -154,6 +156,12 @@ def test_study_report__tables_and_words(study):
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
     assert '--run WORK_DIR' in text
+
+
+def test_study_report__says_what_seeds_do_not_tell_apart(study):
+    study.records[2]['metrics']['test']['mAP_50'] = 0.47
+    text = study_report(study, None, Pictures())
+    assert 'y, 47.0 %, no further away than seeds of one run are.' in text
 
 
 def test_study_report__of_a_run_that_counts_steps(study):

@@ -81,6 +81,15 @@ def study_summary(study: StudyFiles) -> Section:
         )
         for x, name in ranked[len(level) :][:1]:
             text += f'; next is {escape(name)}, {x.text} %'
+            spreads = [
+                spread_over_seeds(
+                    scores_of(groups[run, split], split, 'mAP_50')
+                )
+                for run in (level[0], name)
+            ]
+            apart = spreads[0].mean - spreads[1].mean
+            if apart <= max(spread.std for spread in spreads):
+                text += ', no further away than seeds of one run are'
         body += paragraph(f'{text}.', 'lead')
     names = list(dict.fromkeys(x['name'] for x in records))
     single = [n for n in names if sum(x['name'] == n for x in records) == 1]
