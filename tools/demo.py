@@ -116,11 +116,14 @@ def title(runs: List[Run]) -> str:
 
 def summary(runs: List[Run]) -> str:
     """One line: what the first tested run reaches, and the last."""
-    words = []
-    for run in compared(runs):
-        scores = load_json(run.record)['metrics']
-        words.append(f'{run.name} {[*scores.values()][-1]["mAP_50"]:.3f}')
-    return f'{" -> ".join(words)} mAP@0.5'
+    names = [run.name for run in compared(runs)]
+    scores = [
+        [*load_json(run.record)['metrics'].values()][-1]['mAP_50']
+        for run in compared(runs)
+    ]
+    words = [f'{name} {score:.3f}' for name, score in zip(names, scores)]
+    better = '' if scores[1] > scores[0] else f' ({names[1]} is not better)'
+    return f'{" -> ".join(words)} mAP@0.5{better}'
 
 
 def main() -> None:

@@ -65,6 +65,7 @@ def test_demo__from_nothing_to_a_comparison(tmp_path, monkeypatch, capfd):
     record = json.loads((results / 'last_seed1.json').read_text())
     score = record['metrics']['test']['mAP_50']
     expected = f'[demo] last {score:.3f} -> last {score:.3f} mAP@0.5'
+    expected += ' (last is not better)'  # than itself
     assert lines[-1] == expected
 
     # as if it had been killed while it drew
@@ -97,5 +98,7 @@ def test_summary__from_the_first_tested_run_to_the_last(tmp_path, monkeypatch):
         record.write_text(json.dumps(dict(metrics=scores)))
         runs.append(SimpleNamespace(name=name, tests=scores, record=record))
     assert demo.summary(runs) == 'plain 0.250 -> all 0.500 mAP@0.5'
+    worse = 'other 0.750 -> all 0.500 mAP@0.5 (all is not better)'
+    assert demo.summary(runs[2:]) == worse
     assert demo.title(runs) == 'plain against all'
     assert demo.title(runs[:2]) == 'plain'
