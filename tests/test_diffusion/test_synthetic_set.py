@@ -15,8 +15,9 @@ from dsym.diffusion import CopyPastePainter, DefectLayout
 from dsym.diffusion.examples import DefectExamples
 from dsym.diffusion.quality_gate import change
 from dsym.diffusion.synthesizer import Synthesizer
-from dsym.diffusion.synthetic_set import CHUNK, Recipe, ensure_synthetic
+from dsym.diffusion.synthetic_set import ensure_synthetic
 from dsym.diffusion.tally import SECONDS
+from dsym.diffusion.workshop import CHUNK, Recipe
 from dsym.errors import InputError, MissingFileError
 
 COPIES = dict(type='CopyPastePainter', min_side=24)
@@ -112,6 +113,14 @@ def test_same_set__is_not_made_twice(labelled, made):
     before = made.stat().st_mtime_ns
     assert make(labelled, made.parents[1]) == made
     assert made.stat().st_mtime_ns == before
+
+
+def test_image_that_is_gone__is_said_before_training(labelled, made, tmp_path):
+    folder = tmp_path / made.parent.name
+    shutil.copytree(made.parent, folder)
+    (folder / 'images' / '000007.png').unlink()
+    with pytest.raises(DatasetError, match=r'1 of 40 .* gone, such as 000007'):
+        make(labelled, tmp_path)
 
 
 def test_other_settings__other_folders(labelled, made, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 from mmengine.logging import MMLogger
 from tiny_diffusion import HEIGHT, WIDTH, write_steel
 
-from dsym.diffusion.synthetic_set import Recipe, ensure_synthetic
+from dsym.diffusion.synthetic_set import ensure_synthetic
 from dsym.diffusion.tally import Tally, note_seconds, read_seconds
+from dsym.diffusion.workshop import Recipe
 
 
 def record(labels, reasons):

@@ -6,8 +6,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose, ConcatDataset
 from mmengine.registry import DATASETS
 
-from ..diffusion.synthetic_set import Recipe, ensure_synthetic
+from ..diffusion.synthetic_set import ensure_synthetic
 from ..diffusion.synthetic_settings import labelled_set
+from ..diffusion.workshop import Recipe
 from ..errors import InputError
 from .issues import DatasetError
 from .verified_coco import VerifiedCocoDataset
