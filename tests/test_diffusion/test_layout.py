@@ -145,6 +145,14 @@ def test_replace__the_drawn_class_first(labelled):
             assert [*plan.labels] == [label]
 
 
+@pytest.mark.parametrize('background', ['clean', 'keep', 'replace'])
+def test_classes__the_others_are_not_painted(labelled, background):
+    for plan in plans(labelled, 40, background=background, classes=[1]):
+        assert {*plan.labels} == {1}
+    with pytest.raises(InputError, match=r'box of the classes \[\], so'):
+        DefectLayout(labelled, background, classes=[])
+
+
 def test_replace__never_an_ignored_box(tmp_path):
     labelled = write_steel(tmp_path)
     labelled.infos[0]['instances'][1]['ignore_flag'] = 1

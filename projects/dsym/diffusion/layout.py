@@ -79,6 +79,8 @@ class DefectLayout:
             with ``'keep'`` and ``'replace'`` and as far as there is room
             without touching a defect: what tells a painting from steel is
             then no sign of a defect. Defaults to 0.
+        classes (Sequence[int], optional): Labels that are painted. Defaults
+            to None, all.
 
     Raises:
         InputError: For an unknown background, a spread below 1, or a set
@@ -95,6 +97,7 @@ class DefectLayout:
         max_overlap: float = 0.1,
         share: float = 0.5,
         decoys: int = 0,
+        classes: Optional[Sequence[int]] = None,
     ) -> None:
         if background not in BACKGROUNDS:
             raise InputError(
@@ -130,11 +133,14 @@ class DefectLayout:
                 self.images[label].append(entry)
             for label, (x1, y1, x2, y2) in real:
                 self.sides[label].append((x2 - x1, y2 - y1))
+        self.classes = [*range(count)] if classes is None else [*classes]
         shown = np.array([len(x) for x in self.images], float)
+        shown[np.setdiff1d(np.arange(count), self.classes)] = 0
         if not shown.any():
+            of = '' if classes is None else f' of the classes {self.classes}'
             raise InputError(
-                f'{type(dataset).__name__}: no image has a box, so there is '
-                'no defect to paint: give labelled images'
+                f'{type(dataset).__name__}: no image has a box{of}, so there '
+                'is no defect to paint: give labelled images'
             )
         if balance:
             shown = (shown > 0).astype(float)
@@ -224,6 +230,7 @@ class DefectLayout:
         """Choose some of an image's true boxes; None if it may have none."""
         # a window is a square: what is longer would not fit
         fits = (truth[:, 2:] - truth[:, :2]).max(1) <= min(shape)
+        fits &= np.isin(labels, self.classes)
         able = rng.permutation(np.nonzero(~ignored & fits)[0])
         count = min(max(round(self.share * len(able)), 1), self.max_boxes)
         # the class that was drawn comes first
