@@ -94,7 +94,7 @@ def test_put_into__only_flips_of_an_example_of_its_own_size(tmp_path):
     """An example of 16 x 12 px in a box of 16 x 12 px is not resized."""
     labelled = write_steel(tmp_path, [[(0, (20, 10, 36, 22))]])
     examples = DefectExamples(labelled)
-    true = examples.image(labelled.infos[0]['img_path'])[10:22, 20:36]
+    true = examples.image(labelled.infos[0]['img_path'], 1)[10:22, 20:36]
     window = np.full((32, 32, 1), 140, np.uint8)
     around = examples.by_class[0][0].around
     # flat steel has no grain: contrast is reduced as far as it may be

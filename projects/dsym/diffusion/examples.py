@@ -1,3 +1,4 @@
+import functools
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
@@ -8,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from ..errors import InputError
 from .windows import real_instances
 
+KEPT = 256  # images in memory: of 1 MP and grey 256 MB
 NEAREST = 8  # examples of about a box's size that one is drawn from
 RING = 0.15  # of a box's sides: around it, where steel is compared
 STEADY = 0.2  # a slope is drawn towards 0: a ring may have one side alone
@@ -62,12 +64,13 @@ class DefectExamples:
     """
 
     def __init__(self, dataset: BaseDataset) -> None:
-        self.images: Dict[Tuple[str, int], np.ndarray] = {}
+        # each process has its own, of a set of any size
+        self.image = functools.lru_cache(KEPT)(read_image)
         self.by_class: Dict[int, List[Example]] = {}
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)
             for x in real_instances(info):
-                image = self.image(info['img_path'])
+                image = self.image(info['img_path'], 1)
                 example = Example(
                     info['img_path'], x['bbox'], steel_around(image, x['bbox'])
                 )
@@ -77,13 +80,6 @@ class DefectExamples:
                 f'{type(dataset).__name__}: no image has a box, so there is '
                 'no defect to paint: give labelled images'
             )
-
-    def image(self, path: str, channels: int = 1) -> np.ndarray:
-        """Read an image once, ``(H, W, C)``."""
-        key = path, channels
-        if key not in self.images:
-            self.images[key] = read_image(path, channels)
-        return self.images[key]
 
     def put_into(
         self,
