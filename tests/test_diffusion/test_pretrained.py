@@ -80,6 +80,7 @@ def test_settings__come_back(model, tmp_path):
         classes=[*CLASSES],
         context=[1.1, 1.8],
         min_side=112,
+        clean=None,
     )
     scheduler = load_diffusion(tmp_path).scheduler
     assert scheduler.config.prediction_type == 'v_prediction'

@@ -53,7 +53,10 @@ def test_distance_of_real_defects__is_that_of_other_images(tmp_path):
     (tmp_path / 'steel/0.png').rename(tmp_path / 'images/000000.png')
     labelled.infos[0]['img_path'] = str(tmp_path / 'images/000000.png')
     ann_file = tmp_path / 'annotations_1.json'
-    ann_file.write_text(json.dumps(dict(images=[dict(number=0)])))
+    painted = dict(image_id=0, synthetic=True)
+    real = dict(image_id=0, synthetic=False)
+    coco = dict(images=[dict(number=0)], annotations=[painted, painted, real])
+    ann_file.write_text(json.dumps(coco))
     report = SyntheticReport(ann_file, labelled)
     scorer = CLIPScorer(
         tiny_clip(),
@@ -62,7 +65,9 @@ def test_distance_of_real_defects__is_that_of_other_images(tmp_path):
         'cosine',
         str(tmp_path / 'cache'),
     )
-    found = report.summary(scorer)['kernel_distance']['real']
+    summary = report.summary(scorer)
+    assert (summary['images'], summary['with_painted']) == (1, 1)
+    found = summary['kernel_distance']['real']
     features = report.embed(scorer, report.real)
     assert features.shape[0] == 24
     halves = image_halves(report.real)

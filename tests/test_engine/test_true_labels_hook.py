@@ -25,7 +25,8 @@ def test_all_labels_are_right_and_none_is_missing(tmp_path):
     train(config)
     path = tmp_path / 'work_dir' / 'pseudo_labels.json'
     (entry,) = json.loads(path.read_text())
-    for name in ('predicted', 'selected'):
+    # which stand in the place of what the teacher predicted
+    for name in ('rescored', 'selected'):
         stage = entry['stages'][name]
         assert stage['images'] == 8
         assert stage['boxes'] == stage['true_positives'] == stage['truth'] > 0
