@@ -239,7 +239,7 @@ def is_recorded(run: Run) -> bool:
         return False
     source = run.record if run.tests else run.work_dir / STARTED
     record = load_json(source)
-    check_record(run, record, source)
+    check_record(run, record, result_of(run))
     missing = [name for name in run.tests if name not in record['metrics']]
     if missing and not run.work_dir.exists():
         raise StudyError(

@@ -1,4 +1,4 @@
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -82,33 +82,28 @@ class Synthesizer:
         rngs = [np.random.default_rng([self.seed, x]) for x in numbers]
         plans = [self.layout.draw(rng) for rng in rngs]
         images = [read_image(x.path, self.painter.channels) for x in plans]
-        states, made = images, {}
-        for part, labels in (
-            ('erased', None),
-            ('decoys', None),
-            ('boxes', [x.labels for x in plans]),
-        ):
-            boxes = [getattr(x, part) for x in plans]
-            # decoys have the edges of what they are to be taken for
-            replaces = [x.replaces and part != 'erased' for x in plans]
-            made[part] = self._paint_all(
-                states,
-                boxes,
-                labels or [np.full(len(x), CLEAN) for x in boxes],
-                [x.truth for x in plans],
-                rngs,
-                replaces,
+        truth = [x.truth for x in plans]
+        # decoys have the edges of what they are to be taken for
+        replaces = [x.replaces for x in plans]
+
+        def paint(states, boxes, labels, replaces):
+            return self._paint_all(
+                states, boxes, labels, truth, rngs, replaces
             )
-            states = [
-                paste_all(*x) for x in zip(states, made[part], boxes, replaces)
-            ]
-            if part == 'erased':
-                backgrounds = states
+
+        def clean(boxes):
+            return [np.full(len(x), CLEAN) for x in boxes]
+
+        erased = [x.erased for x in plans]
+        nothing = [False] * len(plans)
+        _, backgrounds = paint(images, erased, clean(erased), nothing)
+        places = [x.decoys for x in plans]
+        decoys, shown = paint(backgrounds, places, clean(places), replaces)
+        boxes, labels = [x.boxes for x in plans], [x.labels for x in plans]
+        windows, _ = paint(shown, boxes, labels, replaces)
         return [
             Synthetic(*x)
-            for x in zip(
-                numbers, plans, backgrounds, made['boxes'], made['decoys']
-            )
+            for x in zip(numbers, plans, backgrounds, windows, decoys)
         ]
 
     def _paint_all(
@@ -119,10 +114,14 @@ class Synthesizer:
         truth: Sequence[np.ndarray],
         rngs: Sequence[np.random.Generator],
         replaces: Sequence[bool],
-    ) -> List[List[Window]]:
+    ) -> Tuple[List[List[Window]], List[np.ndarray]]:
         """Paint every box, the first of all images, then the second, ...
 
         A box sees those of its image that were painted before.
+
+        Returns:
+            tuple[list[list[Window]], list[np.ndarray]]: Of each image its
+            painted windows, and the image with all of them.
         """
         states = [*images]
         painted: List[List[Window]] = [[] for _ in images]
@@ -150,7 +149,7 @@ class Synthesizer:
                 states[i] = paste(
                     states[i], window, boxes[i][turn][None], replaces[i]
                 )
-        return painted
+        return painted, states
 
     def _window(
         self, image: np.ndarray, box: np.ndarray, rng: np.random.Generator
@@ -161,15 +160,3 @@ class Synthesizer:
             box, image.shape[:2], context, rng, painter.min_side
         )
         return cut_window(image, *place, painter.size or place[-1])
-
-
-def paste_all(
-    image: np.ndarray,
-    windows: Sequence[Window],
-    boxes: np.ndarray,
-    replaces: bool = False,
-) -> np.ndarray:
-    """Paste each window, as far as it lies in its box."""
-    for window, box in zip(windows, boxes):
-        image = paste(image, window, box[None], replaces)
-    return image
