@@ -21,11 +21,12 @@ of its parts, and its memory against a supervised step of as many images.
 ``clip``: that step with and without the filter of ``CLIPFilterHook``; boxes
 scored by pooling cached features and by crops; images scored from the cache
 and one after the other. ``diffusion``: windows painted by our painter against
-the plain loop of diffusers with the same UNet and steps. ``growth``: training
-steps on noise as images, batches, classes and processes grow, and samples of
-lists of 1,000 to 1,000,000 unlabelled images. ``methods``: inference of all
-detectors of the paper's table 5, with their parameters and operations. The
-figures are ratios: the median over the rounds with its quartiles.
+the plain loop of diffusers with the same UNet and steps; images read for
+training with synthetic ones and without. ``growth``: training steps on noise
+as images, batches, classes and processes grow, and samples of lists of 1,000
+to 1,000,000 unlabelled images. ``methods``: inference of all detectors of the
+paper's table 5, with their parameters and operations. The figures are ratios:
+the median over the rounds with its quartiles.
 
 ``all`` is a short form of every suite for CI, planned to take 9 minutes on two
 cores. With ``--compare`` its ratios are put beside those of a baseline, a JSON
@@ -82,9 +83,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--only',
-        choices=['train', 'infer', 'bound', 'reference', 'paths'],
+        choices=sorted({part for parts in ONLY.values() for part in parts}),
         help='steps or inference of detector and head; steps, limits or the\n'
-        'reference of scan; steps or samples of lists of growth',
+        'reference of scan; painting or reading of diffusion; steps or\n'
+        'samples of lists of growth',
     )
     parser.add_argument(
         '--out', '--json', type=Path, help='JSON of the results'

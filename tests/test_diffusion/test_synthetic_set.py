@@ -49,9 +49,9 @@ def read(file):
 
 
 def pixels(path):
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert image.shape[2] == 3
-    return image
+    """As the toolbox reads them; grey files have one channel."""
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 2
+    return cv2.imread(str(path))
 
 
 def files(folder):

@@ -29,10 +29,16 @@ CLASSES = tuple('abcdef')
 
 
 def random_diffusion(folder: str) -> str:
-    """Write the config's model with random weights, which take as long."""
+    """Write the config's model with random weights, which take as long.
+
+    Without its scales of a few products a pixel, so that the UNet and the
+    schedule alone say what is painted, as in diffusers' loop.
+    """
     torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(MODEL).model)
-    save_diffusion(model, folder, CLASSES)
+    settings = dict(
+        Config.fromfile(MODEL).model, contrast=None, sigma_data=None
+    )
+    save_diffusion(MODELS.build(settings), folder, CLASSES)
     return folder
 
 
@@ -95,17 +101,25 @@ class PaintPlainly:
     def __call__(self, gate: Gate) -> None:
         """Paint until the gate says stop."""
         with tempfile.TemporaryDirectory() as folder:
-            self.model = load_diffusion(random_diffusion(folder))
-        self.scheduler = DDIMScheduler.from_config(self.model.scheduler.config)
+            self.load(random_diffusion(folder))
         work = jobs(self.count, self.model.size)
         while True:
             for job in work:
                 self.paint(job)
             gate()
 
+    def load(self, folder: str) -> None:
+        """Read the model, and build diffusers' scheduler as ours is."""
+        self.model = load_diffusion(folder)
+        self.scheduler = DDIMScheduler.from_config(
+            self.model.scheduler.config,
+            clip_sample=True,
+            timestep_spacing='trailing',
+        )
+
     @torch.no_grad()
     def paint(self, job: Job) -> torch.Tensor:
-        """Paint one window."""
+        """Paint one window ``(1, 1, S, S)`` from -1 to 1."""
         model, scheduler = self.model, self.scheduler
         window = as_tensor([job.window])
         box = torch.from_numpy(job.box)[None]
@@ -118,7 +132,8 @@ class PaintPlainly:
             ]
         )
         scheduler.set_timesteps(self.num_steps)
-        latents = torch.randn(window.shape)
+        generator = torch.Generator().manual_seed(job.seed)
+        latents = torch.randn(window.shape, generator=generator)
         known = torch.cat([window * (1 - mask), mask], 1)
         for t in scheduler.timesteps:
             seen = torch.cat([latents, known], 1).repeat(2, 1, 1, 1)

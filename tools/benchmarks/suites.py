@@ -17,6 +17,7 @@ from .detectors import (
 )
 from .diffusion import Paint, PaintPlainly
 from .growth import growth
+from .loading import Load
 from .scans import Copy, Exponentials, Operator, Scan, Shape
 from .semi import PARTS, SemiStep
 
@@ -50,6 +51,7 @@ REFERENCE_SCANS = [
     for d in (64, 128)
 ]
 SEMI = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb32-60e_steel-synth-semi.py'
+DEMO = CONFIGS / 'dsym' / 'dsym_yolov9-t_1xb16-21e_steel-synth48.py'
 YOLOV8 = CONFIGS / 'baselines' / 'yolov8-n_1xb16-200e_steel-synth.py'
 
 
@@ -267,21 +269,37 @@ def clip(args: argparse.Namespace) -> Results:
 
 
 def diffusion(args: argparse.Namespace) -> Results:
-    """Time painting against diffusers' own loop."""
+    """Time painting against diffusers' own loop, and reading what it made."""
     count, num_steps = 16, 20
-    yield (
-        'paint',
-        compare(
-            f'{count} windows of 128 px, {num_steps} steps of DDIM, guided',
-            {
-                'ours': Paint(count, num_steps),
-                'diffusers, one at a time': PaintPlainly(count, num_steps),
-            },
-            count,
-            args,
-            warm=0,
-        ),
-    )
+    if args.only in (None, 'paint'):
+        yield (
+            'paint',
+            compare(
+                f'{count} windows of 128 px, {num_steps} steps of DDIM, '
+                'guided',
+                {
+                    'ours': Paint(count, num_steps),
+                    'diffusers, one at a time': PaintPlainly(count, num_steps),
+                },
+                count,
+                args,
+                warm=0,
+            ),
+        )
+    if args.only in (None, 'load'):
+        images = 64
+        yield (
+            'load',
+            compare(
+                'images read for training, half of them synthetic',
+                {
+                    'DiffusionAugment': Load(str(DEMO), images, True),
+                    'its real images': Load(str(DEMO), images, False),
+                },
+                images,
+                args,
+            ),
+        )
 
 
 SUITES = dict(
@@ -299,5 +317,6 @@ ONLY = dict(
     detector=('train', 'infer'),
     scan=('train', 'bound', 'reference'),
     head=('train', 'infer'),
+    diffusion=('paint', 'load'),
     growth=('train', 'paths'),
 )

@@ -175,9 +175,11 @@ def chunk_path(folder: Path, chunk: int) -> Path:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an image with three channels, whole or not at all."""
-    bgr = np.repeat(image, 3, 2) if image.shape[2] == 1 else image[..., ::-1]
-    png = cv2.imencode('.png', np.ascontiguousarray(bgr))[1]
+    """Write an image, grey or RGB, whole or not at all.
+
+    A grey file is a third as much to decode; readers repeat its channel.
+    """
+    png = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]))[1]
     temporary = path.with_suffix('.tmp')
     temporary.write_bytes(png.tobytes())
     temporary.replace(path)
