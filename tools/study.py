@@ -83,14 +83,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def as_options(options: Dict[str, Any]) -> List[str]:
-    """Spell overrides as ``--cfg-options`` takes them."""
-    if not options:
-        return []
-    spelled = [
-        f'{key}={json.dumps(value) if isinstance(value, list) else value}'
-        for key, value in options.items()
-    ]
-    return ['--cfg-options', *spelled]
+    """Spell overrides as ``--cfg-options`` takes them.
+
+    It takes no dicts: each of their values is one of its own.
+    """
+    spelled = []
+    for key, value in options.items():
+        if isinstance(value, dict):
+            inside = {f'{key}.{x}': y for x, y in value.items()}
+            spelled += as_options(inside)[1:]
+        else:
+            shown = json.dumps(value) if isinstance(value, list) else value
+            spelled.append(f'{key}={shown}')
+    return ['--cfg-options', *spelled] if spelled else []
 
 
 class Worker:

@@ -1,5 +1,6 @@
 """The list of runs of a study: mistakes in it, and the hash of a run."""
 
+import argparse
 import json
 import re
 import runpy
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from study_files import write_study
 
 from dsym.errors import InputError
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 from studies.plan import load_study  # noqa: E402
+from study import as_options  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,10 @@ def test_hash__is_not_of_test_time_augmentation(tmp_path):
     'path', sorted((ROOT / 'configs/studies').glob('*.yaml')), ids=str
 )
 def test_studies_of_the_project(path, tmp_path):
-    """Every run's config loads, and its overrides name keys that are there."""
+    """Every run's config loads, its overrides name keys that are there.
+
+    And train.py is told the same ones, spelled as its parser takes them.
+    """
 
     def leaf(config, key):
         for part in key.split('.'):
@@ -208,3 +213,10 @@ def test_studies_of_the_project(path, tmp_path):
             for key in options:
                 leaf(plain, key)  # raises for a key that is not there
         assert len(run.hash()) == 12
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+        told = parser.parse_args(as_options(run.all_options)).cfg_options
+        spelled, planned = (Config.fromfile(run.config) for _ in range(2))
+        spelled.merge_from_dict(told)
+        planned.merge_from_dict(run.all_options)
+        assert spelled.to_dict() == planned.to_dict()
