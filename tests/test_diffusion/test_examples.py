@@ -1,5 +1,7 @@
 """DefectExamples: which defect is put where, how bright."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -90,13 +92,26 @@ def test_put_into__a_seed_gives_the_same_others_differ(tmp_path):
         assert len({*made}) >= 3  # four flips at least of an example
 
 
+def test_put_into__reads_no_image_of_another_class(tmp_path):
+    """Image 0 shows class 0 alone, image 1 class 1."""
+    boxes = [[(label, (20, 10, 36, 22))] for label in (0, 1)]
+    labelled = write_steel(tmp_path, boxes)
+    examples = DefectExamples(labelled)
+    Path(labelled.infos[1]['img_path']).unlink()
+    window = np.full((32, 32, 1), 140, np.uint8)
+    examples.put_into(window, BOX, CLEAN, 0)
+    assert not np.array_equal(examples.put_into(window, BOX, 0, 0), window)
+    with pytest.raises(FileNotFoundError, match=r'1\.png'):
+        examples.put_into(window, BOX, 1, 0)
+
+
 def test_put_into__only_flips_of_an_example_of_its_own_size(tmp_path):
     """An example of 16 x 12 px in a box of 16 x 12 px is not resized."""
     labelled = write_steel(tmp_path, [[(0, (20, 10, 36, 22))]])
     examples = DefectExamples(labelled)
     true = examples.image(labelled.infos[0]['img_path'], 1)[10:22, 20:36]
     window = np.full((32, 32, 1), 140, np.uint8)
-    around = examples.by_class[0][0].around
+    around = examples.of_class(0)[0].around
     # flat steel has no grain: contrast is reduced as far as it may be
     alone = (true - around.below(12, 16)) / 1.5
     flips = {
@@ -172,7 +187,7 @@ def test_draw__one_of_the_8_of_the_nearest_size(tmp_path):
     small = [(0, 100, 60, (5, 5, 9 + i // 4, 9 + i % 4)) for i in range(8)]
     examples = DefectExamples(flat_set(tmp_path, *wide, *small))
     rng = np.random.default_rng(0)
-    here = examples.by_class[0][0].around
+    here = examples.of_class(0)[0].around
     drawn = {
         tuple(examples.draw(0, (60, 10), here, rng).box) for _ in range(200)
     }
@@ -263,7 +278,7 @@ def test_draw__from_steel_that_is_alike(tmp_path):
     steels = [(m, g) for m in (90, 180) for g in (3.0, 12.0)] * 4
     examples = DefectExamples(noisy_set(tmp_path, *steels))
     rng = np.random.default_rng(0)
-    near = [x for x, (m, _) in zip(examples.by_class[0], steels) if m == 180]
+    near = [x for x, (m, _) in zip(examples.of_class(0), steels) if m == 180]
     here = near[0].around
     drawn = [examples.draw(0, (20, 16), here, rng) for _ in range(100)]
     assert {x.path for x in drawn} == {x.path for x in near}

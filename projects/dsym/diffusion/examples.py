@@ -56,6 +56,8 @@ class Example(NamedTuple):
 class DefectExamples:
     """Real defects of a data set, to put into other places.
 
+    Its images are read when the first defect of their class is put somewhere.
+
     Args:
         dataset (BaseDataset): Labelled images.
 
@@ -66,20 +68,26 @@ class DefectExamples:
     def __init__(self, dataset: BaseDataset) -> None:
         # each process has its own, of a set of any size
         self.image = functools.lru_cache(KEPT)(read_image)
-        self.by_class: Dict[int, List[Example]] = {}
+        self.places: Dict[int, List[Tuple[str, Sequence[float]]]] = {}
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)
             for x in real_instances(info):
-                image = self.image(info['img_path'], 1)
-                example = Example(
-                    info['img_path'], x['bbox'], steel_around(image, x['bbox'])
+                self.places.setdefault(x['bbox_label'], []).append(
+                    (info['img_path'], x['bbox'])
                 )
-                self.by_class.setdefault(x['bbox_label'], []).append(example)
-        if not self.by_class:
+        self.of_class = functools.cache(self._of_class)
+        if not self.places:
             raise InputError(
                 f'{type(dataset).__name__}: no image has a box, so there is '
                 'no defect to paint: give labelled images'
             )
+
+    def _of_class(self, label: int) -> List[Example]:
+        """Look at all defects of a class, when the first of it is painted."""
+        return [
+            Example(path, box, steel_around(self.image(path, 1), box))
+            for path, box in self.places[label]
+        ]
 
     def put_into(
         self,
@@ -182,7 +190,7 @@ class DefectExamples:
             Example: One of those whose sides, contrast and brightness have to
             be changed least.
         """
-        mine = self.by_class[label]
+        mine = self.of_class(label)
         boxes = np.array([x.box for x in mine], np.float64)
         grain = np.array([x.around.grain for x in mine])
         mean = np.array([x.around.mean for x in mine])
