@@ -2,11 +2,8 @@
 
 import pytest
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import Hook
-from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, TRANSFORMS
-from mmengine.runner import Runner
-from torch import nn
+from tiny_marks import marks_of
 
 from dsym.errors import InputError
 
@@ -34,57 +31,19 @@ def _registered():
     TRANSFORMS.module_dict.pop('Mark')
 
 
-class Seen(Hook):
-    """Notes the marks of every step by epoch."""
-
-    def __init__(self):
-        self.marks = []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.marks.append((runner.epoch, data_batch['inputs'].item()))
-
-
-class OneWeight(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-
-    def forward(self, inputs, mode='tensor'):
-        return dict(loss=self.layer(inputs.float().view(-1, 1)).sum())
-
-
 def two(mark):
     return dict(type='TwoSamples', pipeline=[dict(type='Mark', value=mark)])
 
 
 def train(folder, max_epochs, last, workers, dataset=None):
-    seen = Seen()
-    runner = Runner(
-        model=OneWeight(),
-        work_dir=str(folder),
-        train_dataloader=dict(
-            batch_size=1,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=dict(type='default_collate'),
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            dataset=dataset or two(1),
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=max_epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0)),
-        default_hooks=dict(checkpoint=None, logger=None),
-        custom_hooks=[
-            dict(
-                type='CloseMosaicHook',
-                num_last_epochs=last,
-                switch_pipeline=[dict(type='Mark', value=2)],
-            ),
-            seen,
-        ],
-        experiment_name=f'{folder.name}{max_epochs}{last}{workers}',
+    hook = dict(
+        type='CloseMosaicHook',
+        num_last_epochs=last,
+        switch_pipeline=[dict(type='Mark', value=2)],
     )
-    runner.train()
-    return seen.marks
+    return marks_of(
+        folder, dataset or two(1), hook, max_epochs, workers=workers
+    )
 
 
 @pytest.mark.usefixtures('_registered')

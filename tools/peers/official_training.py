@@ -12,7 +12,7 @@ from torch import nn
 
 import dsym  # noqa: F401  makes mmyolo importable and registers the data sets
 from dsym.engine.bf16_optim_wrapper import has_bf16_units
-from dsym.engine.close_mosaic_hook import count_last_epochs
+from dsym.engine.last_epochs_hook import count_last_epochs
 from dsym.engine.minutes_budget import MinutesBudget
 from dsym.errors import InputError
 

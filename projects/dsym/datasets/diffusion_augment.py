@@ -82,6 +82,7 @@ class DiffusionAugment(ConcatDataset):
             )
         dataset.full_init()
         self.ratio = ratio
+        self.closed = False
         self.recipe = Recipe(painter, layout or {}, gate, seed)
         self.ann_file: Optional[Path] = None
         parts = [dataset]
@@ -115,6 +116,24 @@ class DiffusionAugment(ConcatDataset):
     def real_dataset(self) -> BaseDataset:
         """The labelled data set alone."""
         return self.datasets[0]
+
+    def close_synthetic(self) -> None:
+        """Give real images alone from now on, as many in all as before."""
+        self.closed = True
+
+    def get_data_info(self, idx: int) -> dict:
+        """As of :class:`ConcatDataset`.
+
+        Args:
+            idx (int): Real images come first; after :meth:`close_synthetic`
+                they come again in place of the others.
+
+        Returns:
+            dict: Of one image.
+        """
+        if self.closed:
+            idx %= len(self.real_dataset)
+        return super().get_data_info(idx)
 
     def __getitem__(self, idx: int) -> dict:
         """Load an image and send it through the pipeline.

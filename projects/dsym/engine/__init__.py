@@ -5,6 +5,7 @@ from .bias_warmup_hook import BiasWarmupHook
 from .channels_last_hook import ChannelsLastHook
 from .clip_filter_hook import CLIPFilterHook
 from .close_mosaic_hook import CloseMosaicHook
+from .close_synthetic_hook import CloseSyntheticHook
 from .cpu_threads_hook import CPUThreadsHook
 from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
 from .evaluation_progress_hook import EvaluationProgressHook
@@ -29,6 +30,7 @@ __all__ = [
     'CPUThreadsHook',
     'ChannelsLastHook',
     'CloseMosaicHook',
+    'CloseSyntheticHook',
     'ConstantEMA',
     'CosineEMA',
     'EvaluationProgressHook',
