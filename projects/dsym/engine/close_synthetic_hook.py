@@ -21,7 +21,9 @@ def augments(dataset: Dataset) -> Iterator[Dataset]:
         yield dataset
         return
     inside = getattr(dataset, 'dataset', None)
-    for part in getattr(dataset, 'datasets', [inside] if inside else []):
+    for part in getattr(
+        dataset, 'datasets', [] if inside is None else [inside]
+    ):
         yield from augments(part)
 
 
