@@ -31,8 +31,8 @@ def augments(dataset: Dataset) -> Iterator[Dataset]:
 class CloseSyntheticHook(LastEpochsHook):
     """Train on real images alone in the last epochs.
 
-    What synthetic images taught that true ones do not show is unlearnt then.
-    An epoch keeps its steps: :meth:`DiffusionAugment.close_synthetic`.
+    An epoch keeps its steps: :meth:`DiffusionAugment.close_synthetic`. What it
+    is worth on NEU-DET is in configs/diffusion/README.md: so far nothing.
 
     Args:
         num_last_epochs (int or float): Epochs without synthetic images; a
