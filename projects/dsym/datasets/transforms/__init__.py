@@ -6,6 +6,7 @@ from .drop_dataset import DropDataset
 from .mild_blur import MildBlur
 from .random_gamma import RandomGamma
 from .random_phase import RandomPhase
+from .random_transpose import RandomTranspose
 from .seed_augmentations import SeedAugmentations
 from .sensor_noise import SensorNoise
 from .tracked_geometry import TrackedLetterResize, TrackedRandomAffine
@@ -17,6 +18,7 @@ __all__ = [
     'MildBlur',
     'RandomGamma',
     'RandomPhase',
+    'RandomTranspose',
     'SeedAugmentations',
     'SensorNoise',
     'TrackedLetterResize',

@@ -1,0 +1,46 @@
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from .tracked_geometry import record_homography
+
+#: Exchanges x and y.
+TRANSPOSE = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+
+
+@TRANSFORMS.register_module()
+class RandomTranspose(BaseTransform):
+    """Exchanges x and y: what lies upright lies across.
+
+    With the flips of ``mmdet.RandomFlip`` that is all eight ways to lay a
+    square image, quarter turns among them. Masks are not changed: place it
+    in pipelines of boxes.
+
+    Args:
+        prob (float): Share of the images. Defaults to 0.5.
+    """
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def transform(self, results: dict) -> dict:
+        """Transpose ``img`` and ``gt_bboxes``, and record the matrix.
+
+        Args:
+            results (dict): With ``img`` (H, W, C) and, if there are any,
+                ``gt_bboxes`` (N, 4).
+
+        Returns:
+            dict: The same, or with ``img`` (W, H, C).
+        """
+        if np.random.rand() >= self.prob:
+            return results
+        results['img'] = np.ascontiguousarray(results['img'].swapaxes(0, 1))
+        results['img_shape'] = results['img'].shape[:2]
+        if 'gt_bboxes' in results:
+            results['gt_bboxes'].project_(TRANSPOSE)
+        record_homography(results, TRANSPOSE)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(prob={self.prob})'

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.registry import TRANSFORMS
+
+
+def sample() -> dict:
+    """A bright box of (x 10 to 30, y 40 to 50) on 60 x 80 px of noise."""
+    image = np.random.default_rng(0).integers(0, 99, (60, 80, 3), np.uint8)
+    image[40:50, 10:30] = 255
+    boxes = HorizontalBoxes(torch.tensor([[10.0, 40.0, 30.0, 50.0]]))
+    return dict(img=image, img_shape=(60, 80), gt_bboxes=boxes)
+
+
+def test_image_boxes_and_homography_move_together() -> None:
+    before = sample()['img']
+    found = TRANSFORMS.build(dict(type='RandomTranspose', prob=1.0))(sample())
+    assert found['img_shape'] == (80, 60)
+    np.testing.assert_array_equal(found['img'], before.transpose(1, 0, 2))
+    assert found['gt_bboxes'].tensor.tolist() == [[40.0, 10.0, 50.0, 30.0]]
+    assert (found['img'][10:30, 40:50] == 255).all()
+    moved = found['homography_matrix'] @ [12.0, 45.0, 1.0]
+    assert moved.tolist() == [45.0, 12.0, 1.0]
+
+
+@pytest.mark.parametrize('prob, expected', [(0.0, 0), (0.25, 250)])
+def test_share_of_images(prob: float, expected: int) -> None:
+    """Of 1,000: a binomial's deviation is 14."""
+    transform = TRANSFORMS.build(dict(type='RandomTranspose', prob=prob))
+    np.random.seed(0)
+    turned = [
+        transform(dict(img=np.zeros((2, 3, 3), np.uint8)))['img'].shape[0] == 3
+        for _ in range(1000)
+    ]
+    assert abs(sum(turned) - expected) <= 3 * 14
+
+
+def test_images_without_boxes() -> None:
+    image = sample()['img']
+    found = TRANSFORMS.build(dict(type='RandomTranspose', prob=1.0))(
+        dict(img=image, gt_bboxes=HorizontalBoxes(torch.zeros(0, 4)))
+    )
+    assert found['gt_bboxes'].tensor.shape == (0, 4)
