@@ -42,3 +42,24 @@ def test_images_without_boxes() -> None:
         dict(img=image, gt_bboxes=HorizontalBoxes(torch.zeros(0, 4)))
     )
     assert found['gt_bboxes'].tensor.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    'labels, turned', [([2, 3], True), ([2, 1], False), ([], True)]
+)
+def test_only_images_of_classes_that_lie_both_ways(
+    labels: list, turned: bool
+) -> None:
+    boxes = torch.tensor([[10.0, 40.0, 30.0, 50.0]]).repeat(len(labels), 1)
+    found = TRANSFORMS.build(
+        dict(type='RandomTranspose', prob=1.0, classes=[2, 3])
+    )(
+        dict(
+            img=sample()['img'],
+            gt_bboxes=HorizontalBoxes(boxes.reshape(-1, 4)),
+            gt_bboxes_labels=np.array(labels, np.int64),
+        )
+    )
+    assert (found['img'].shape[:2] == (80, 60)) is turned
+    corners = [40.0, 10.0, 50.0, 30.0] if turned else [10.0, 40.0, 30.0, 50.0]
+    assert found['gt_bboxes'].tensor.tolist() == [corners] * len(labels)

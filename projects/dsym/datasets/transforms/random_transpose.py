@@ -1,3 +1,5 @@
+from typing import Optional, Sequence
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
@@ -18,22 +20,34 @@ class RandomTranspose(BaseTransform):
 
     Args:
         prob (float): Share of the images. Defaults to 0.5.
+        classes (Sequence[int], optional): Labels of classes that lie both
+            ways; an image with a box of another class stays as it is.
+            Defaults to None, all.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
+    def __init__(
+        self, prob: float = 0.5, classes: Optional[Sequence[int]] = None
+    ) -> None:
         self.prob = prob
+        self.classes = classes
 
     def transform(self, results: dict) -> dict:
         """Transpose ``img`` and ``gt_bboxes``, and record the matrix.
 
         Args:
             results (dict): With ``img`` (H, W, C) and, if there are any,
-                ``gt_bboxes`` (N, 4).
+                ``gt_bboxes`` (N, 4); with ``classes``
+                also ``gt_bboxes_labels`` (N,).
 
         Returns:
             dict: The same, or with ``img`` (W, H, C).
         """
         if np.random.rand() >= self.prob:
+            return results
+        if (
+            self.classes is not None
+            and not np.isin(results['gt_bboxes_labels'], self.classes).all()
+        ):
             return results
         results['img'] = np.ascontiguousarray(results['img'].swapaxes(0, 1))
         results['img_shape'] = results['img'].shape[:2]
@@ -43,4 +57,5 @@ class RandomTranspose(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob})'
+        name = type(self).__name__
+        return f'{name}(prob={self.prob}, classes={self.classes})'
