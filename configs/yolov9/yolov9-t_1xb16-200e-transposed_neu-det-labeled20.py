@@ -2,7 +2,7 @@
 
 A scratch may lie any way, but of 97 labelled ones 81 stand upright and 13 lie
 across: with RandomTranspose and the flips all eight ways are alike. Inclusions
-never lie across and crazing never stands.
+never lie across, and crazing hardly ever stands.
 
 NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/yolov9/yolov9-t_1xb16-200e-transposed_neu-det-labeled20.py
