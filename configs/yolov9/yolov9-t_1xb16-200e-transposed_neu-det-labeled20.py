@@ -9,6 +9,7 @@ NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
 """
 _base_ = './yolov9-t_1xb16-200e_neu-det-labeled20.py'
 
+# after the three transforms of pre_transform: loading, boxes, brightness
 turn = dict(type='RandomTranspose', classes=[5])
 pre_transform = [*_base_.pre_transform, turn]
 mosaic = dict(_base_.train_pipeline[3], pre_transform=pre_transform)

@@ -4,6 +4,8 @@ import torch
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.registry import TRANSFORMS
 
+from dsym.errors import InputError
+
 
 def sample() -> dict:
     """A bright box of (x 10 to 30, y 40 to 50) on 60 x 80 px of noise."""
@@ -63,3 +65,16 @@ def test_only_images_of_classes_that_lie_both_ways(
     assert (found['img'].shape[:2] == (80, 60)) is turned
     corners = [40.0, 10.0, 50.0, 30.0] if turned else [10.0, 40.0, 30.0, 50.0]
     assert found['gt_bboxes'].tensor.tolist() == [corners] * len(labels)
+
+
+@pytest.mark.parametrize('key', ['gt_masks', 'gt_seg_map'])
+def test_masks__are_refused(key: str) -> None:
+    transform = TRANSFORMS.build(dict(type='RandomTranspose', prob=0.0))
+    with pytest.raises(InputError, match=f'{key} would stay as it lies'):
+        transform({**sample(), key: None})
+
+
+@pytest.mark.parametrize('prob', [-0.1, 50])
+def test_prob__that_is_no_share_is_refused(prob: float) -> None:
+    with pytest.raises(InputError, match='is no share: give 0 to 1'):
+        TRANSFORMS.build(dict(type='RandomTranspose', prob=prob))

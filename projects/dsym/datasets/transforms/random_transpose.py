@@ -4,6 +4,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from dsym.errors import InputError
+
 from .tracked_geometry import record_homography
 
 #: Exchanges x and y.
@@ -15,19 +17,25 @@ class RandomTranspose(BaseTransform):
     """Exchanges x and y: what lies upright lies across.
 
     With the flips of ``mmdet.RandomFlip`` that is all eight ways to lay a
-    square image, quarter turns among them. Masks are not changed: place it
-    in pipelines of boxes.
+    square image, quarter turns among them.
 
     Args:
         prob (float): Share of the images. Defaults to 0.5.
         classes (Sequence[int], optional): Labels of classes that lie both
             ways; an image with a box of another class stays as it is.
-            Defaults to None, all.
+            Defaults to None, all. One without boxes is transposed.
+
+    Raises:
+        InputError: If ``prob`` is no share, or if images have masks.
     """
 
     def __init__(
         self, prob: float = 0.5, classes: Optional[Sequence[int]] = None
     ) -> None:
+        if not 0 <= prob <= 1:
+            raise InputError(
+                f'RandomTranspose: prob={prob} is no share: give 0 to 1'
+            )
         self.prob = prob
         self.classes = classes
 
@@ -42,6 +50,12 @@ class RandomTranspose(BaseTransform):
         Returns:
             dict: The same, or with ``img`` (W, H, C).
         """
+        for key in ('gt_masks', 'gt_seg_map'):
+            if key in results:
+                raise InputError(
+                    f'RandomTranspose: {key} would stay as it lies: load '
+                    'boxes alone (with_bbox=True)'
+                )
         if np.random.rand() >= self.prob:
             return results
         if (
