@@ -78,6 +78,8 @@ class BuildPyWithMim(build_py):
 setup(
     name='dsym',
     version=read_version(),
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
     description='Semi-supervised defect detection for the OpenMMLab toolbox',
     license='GPL-3.0-only',
     keywords='computer vision, object detection, defect detection',

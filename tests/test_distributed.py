@@ -24,6 +24,11 @@ class save_parameters(Hook):
         model = getattr(runner.model, 'module', runner.model)
         path = f'{runner.work_dir}/rank{get_rank()}_{when}.pt'
         torch.save(model.state_dict(), path)
+        for name in ('student', 'teacher'):
+            if when == 'after' and hasattr(model, name):
+                # no part of the state
+                bins = getattr(model, name).bbox_head.head_module.proj
+                torch.save(bins, f'{path[:-3]}_{name}_proj.pt')
 
     def before_train(self, runner):
         self.save(runner, 'before')
@@ -95,6 +100,10 @@ def test_torchrun__two_ranks_have_one_student_and_one_teacher(tmp_path):
         assert changed > 0.9 * len(names)
     scalars = next(work_dir.glob('*/vis_data/scalars.json')).read_text()
     logs = [json.loads(line) for line in scalars.splitlines()]
+    # the buffers' mean over the ranks, not their sum: bins 0 to 15 stay
+    for name in ('student', 'teacher'):
+        bins = torch.load(work_dir / f'rank0_after_{name}_proj.pt')
+        assert bins.flatten().tolist() == [*range(16)]
     # 6 labelled images on 2 ranks in batches of 2: two steps, of which the
     # second repeats one image; 8 unlabelled ones: two steps
     assert [log['iter'] for log in logs if 'loss' in log] == [1, 2, 3, 4]

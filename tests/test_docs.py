@@ -1,7 +1,8 @@
-"""The Python blocks of README.md and docs/data.md do what the pages say.
+"""The Python blocks of the pages for users do what the pages say.
 
-Each is cut out of its page, put where the page puts it and run on a data set
-of four small images: one training step and one evaluation.
+Each of README.md and docs/data.md, and what docs/semi_supervised.md says of a
+user's own images, is cut out of its page, put where the page puts it and run
+on a data set of four small images: a training step or two, one evaluation.
 """
 
 import ast
@@ -23,9 +24,9 @@ from dsym.datasets.split_lists import SPLITS_ROOT, read_list
 
 REPO = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r'^```python\n(.*?)^```', re.MULTILINE | re.DOTALL)
-README, DATA = (
+README, DATA, SEMI = (
     BLOCK.findall((REPO / page).read_text())
-    for page in ('README.md', 'docs/data.md')
+    for page in ('README.md', 'docs/data.md', 'docs/semi_supervised.md')
 )
 SIZE = (48, 40)
 BOXES = [(4, 4, 24, 34), (10, 10, 40, 30)]  # of the first class, the second
@@ -101,6 +102,9 @@ def project(tmp_path_factory):
             copy = coco / f'{part}2017' / image.name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(image, copy)
+            new = mine / 'images/new' / f'{part}_{stem}.jpg'
+            new.parent.mkdir(exist_ok=True)
+            shutil.copy(image, new)
             write_xml(
                 mine / 'xml' / f'{stem}.xml',
                 zip(('scratch', 'dent'), BOXES),
@@ -152,14 +156,17 @@ def train(project, tmp_path, monkeypatch, request):
     """Run a config for one step and one evaluation; returns the runner."""
     monkeypatch.chdir(project)  # the pages' paths are relative
 
-    def run(path, text):
+    def run(path, text, num_iters=1):  # of two images
         path = project / path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         config = Config.fromfile(path)
         shrink(config._cfg_dict)
-        for part in ('train', 'val', 'test'):
-            config[f'{part}_dataloader'].update(
+        loaders = [config[f'{x}_dataloader'] for x in ('train', 'val', 'test')]
+        if 'unlabeled_dataloader' in config.train_cfg:
+            loaders.append(config.train_cfg.unlabeled_dataloader)
+        for loader in loaders:
+            loader.update(
                 num_workers=0,
                 persistent_workers=False,
                 pin_memory=False,
@@ -167,14 +174,15 @@ def train(project, tmp_path, monkeypatch, request):
             )
         config.train_cfg.max_epochs = 1
         # An untrained detector's scores are below any threshold.
-        config.model.test_cfg.score_thr = 0
+        detector = config.model.get('detector', config.model)
+        detector.test_cfg.score_thr = 0
         config.work_dir = str(tmp_path)
         config.experiment_name = request.node.name
         # What the runner sets is undone for the tests that follow.
         with DefaultScope.overwrite_default_scope('mmengine'):
             runner = Runner.from_cfg(config)
             runner.train()
-        assert runner.iter == 1  # two images
+        assert runner.iter == num_iters
         assert len(runner.val_dataloader.dataset) == 2
         return runner
 
@@ -245,6 +253,21 @@ def test_readme__in_mmdet(train, project):
     assert type(runner.train_dataloader.dataset) is CocoDataset
     assert 0 <= scalar(runner, 'val/coco/bbox_mAP_50') <= 1
     assert 0 < scalar(runner, 'train/loss') < 1e4
+
+
+def test_semi_supervised__own_images(train, tmp_path):
+    """Four unlabelled images; the package's detector as the supervised run."""
+    (text,) = (x for x in SEMI if 'data/mine' in x)
+    (start,) = re.findall(r"load_from = '(.*)'", text)
+    text = text.replace(start, 'dsym://yolov9-t_neu-det-labeled20')
+    runner = train('path/to/dsym/configs/dsym/mine.py', text, num_iters=2)
+    assert len(runner.train_loop.unlabeled.dataset) == 4
+    head = runner.model.student.bbox_head.head_module
+    assert head.num_classes == 2
+    assert 0 <= scalar(runner, 'val/teacher/defect/mAP_50') <= 1
+    assert 0 < scalar(runner, 'train/loss') < 1e4
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'class-dependent ones have another shape' in log.read_text()
 
 
 def formats():

@@ -3,12 +3,14 @@ import numpy as np
 import publish_weights
 import pytest
 import torch
+from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from dsym import weights
 from dsym.clip import load_scorer
 from dsym.datasets import CLASSES
+from dsym.datasets.steel_render import render_steel_image
 from dsym.errors import MissingFileError
 from dsym.evaluation.detection_curves import box_iou
 from dsym.inference.model import resolve_model
@@ -76,9 +78,11 @@ def test_published__config_of_model_and_pipeline_without_paths():
             ),
         )
     )
-    small = publish_weights.inference_config(config)
+    meta = dict(classes=('a',), palette=[(1, 2, 3)])
+    small = publish_weights.inference_config(config, meta)
     assert small.model == dict(type='X')
-    assert small.test_dataloader.dataset == dict(pipeline=[dict(type='Y')])
+    assert small.test_dataloader.dataset.pipeline == [dict(type='Y')]
+    assert small.test_dataloader.dataset.metainfo == meta
     assert '/somewhere' not in small.pretty_text
 
 
@@ -92,6 +96,33 @@ def test_packaged_detector__finds_three_patches(neu_det_root):
     assert [CLASSES[i] for i in found.labels] == ['patches'] * 3
     ious = box_iou(np.array(truth, np.float32), np.asarray(found.bboxes))
     assert (ious.max(1) > 0.5).all() and (ious.max(0) > 0.5).all()
+
+
+def test_packaged_detector__mmdets_own_inference_finds_the_same(tmp_path):
+    """init_detector and DetInferencer against our predictor; a box drawn."""
+    file = tmp_path / 'steel.png'
+    cv2.imwrite(str(file), render_steel_image(0, 2).image)
+    image = cv2.imread(str(file))
+    files = resolve_model()
+    (ours,) = build_predictor(files, score_thr=0.001, bf16=False)([image])
+
+    model = init_detector(
+        str(files.config), weights.DEFAULT_DETECTOR, device='cpu'
+    )
+    assert model.dataset_meta['palette'][0] == (220, 20, 60)
+    theirs = inference_detector(model, str(file)).pred_instances
+    assert len(theirs) == len(ours.labels) > 0
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-4)
+
+    inferencer = DetInferencer(
+        model=str(files.config), weights=weights.DEFAULT_DETECTOR, device='cpu'
+    )
+    found = inferencer(
+        str(file), out_dir=str(tmp_path), pred_score_thr=0.0, no_save_pred=True
+    )['predictions'][0]
+    np.testing.assert_allclose(found['scores'], ours.scores, atol=1e-4)
+    drawn = cv2.imread(str(tmp_path / 'vis' / 'steel.png'))
+    assert (drawn != image).any()
 
 
 def test_packaged_files__no_path_of_a_machine():

@@ -110,7 +110,7 @@ def test_detector__commands_make_what_is_there():
     assert found == (last, 0, args.note)
     ours = Config.fromfile(weights.FOLDER / f'{DETECTOR}.py')
     theirs = publish_weights.inference_config(
-        Config.fromfile(REPO / args.config)
+        Config.fromfile(REPO / args.config), meta['dataset_meta']
     )
     assert ours.to_dict() == theirs.to_dict()
 

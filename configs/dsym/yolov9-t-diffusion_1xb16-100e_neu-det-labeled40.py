@@ -13,4 +13,4 @@ train_dataloader = dict(
         dataset=dict(split='labeled_40'),
         painter=dict(
             model='{{$DSYM_PAINTER:work_dirs/diffusion40/diffusion}}')))
-train_cfg = dict(max_epochs=50)  # 64,800 images, half of them real
+train_cfg = dict(max_epochs=100)  # x 81 steps

@@ -7,8 +7,9 @@ import torch
 from mmengine.dataset import BaseDataset
 from tiny_diffusion import DEFECTS, coco_steel
 
-from dsym.datasets import DefectWindowDataset
+from dsym.datasets import DefectWindowDataset, defect_windows
 from dsym.datasets.defect_windows import free_box
+from dsym.errors import InputError
 
 
 class Boxes(BaseDataset):
@@ -160,3 +161,26 @@ def test_min_side__least_side_of_a_window(boxes):
     windows.min_side = 1
     # now a window is as large as the box
     assert windows[0]['boxes'][0].tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize('balance', [True, False])
+def test_no_box__is_refused(tmp_path, balance):
+    dataset = Boxes(tmp_path)
+    dataset.load_data_list = lambda: [
+        dict(img_path=str(tmp_path / '0.png'), instances=[])
+    ]
+    dataset._fully_initialized = False
+    dataset.full_init()
+    with pytest.raises(InputError, match='has no box, so there is no'):
+        DefectWindowDataset(dataset, balance=balance)
+
+
+def test_images__those_read_last_are_kept(boxes, monkeypatch):
+    monkeypatch.setattr(defect_windows, 'KEPT', 1)
+    windows = DefectWindowDataset(boxes)
+    first, second = (boxes.get_data_info(i)['img_path'] for i in (0, 1))
+    pixels = windows.image(first)
+    assert windows.image(first) is pixels
+    windows.image(second)
+    assert [*windows.images] == [second]
+    np.testing.assert_array_equal(windows.image(first), pixels)

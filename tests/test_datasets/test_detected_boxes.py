@@ -217,6 +217,17 @@ def test_files__faults_are_one_line(tmp_path):
             [dict(type='mmyolo.Mosaic', pre_transform=[]), PACK],
             'Mosaic .* leave it out',
         ),
+        ([dict(type='mmdet.Expand'), PACK], 'Expand .* leave it out'),
+        (
+            [
+                dict(
+                    type='RandomChoice',
+                    transforms=[[dict(type='mmdet.RandomShift')], []],
+                ),
+                PACK,
+            ],
+            'RandomShift .* leave it out',
+        ),
         (
             [dict(type='mmdet.PackDetInputs', meta_keys=('img_path',))],
             'packs no homography_matrix: add it',

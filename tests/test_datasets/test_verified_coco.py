@@ -94,6 +94,33 @@ def test_box_out_of_image__clipped(coco):
     assert info['instances'][0]['bbox'] == [30, 20, 40, 30]
 
 
+@pytest.mark.parametrize(
+    ('size', 'bboxes', 'expected'),
+    [
+        # of a larger copy of the image: the first box is not in ours
+        (80, [[50, 5, 12, 12], [4, 5, 12, 12]], [[4, 5, 16, 17]]),
+        # of a smaller one: both are in ours
+        (15, [[20, 5, 12, 12], [4, 5, 12, 12]],
+         [[20, 5, 32, 17], [4, 5, 16, 17]]),
+    ],
+)  # fmt: skip
+def test_another_size_in_the_file__boxes_of_the_image(
+    coco, size, bboxes, expected
+):
+    root, content, save = coco
+    content['images'][0].update(width=size, height=size)
+    content['annotations'] = [
+        annotation(i, 1, 9, bbox) for i, bbox in enumerate(bboxes)
+    ]
+    save()
+    dataset = build(root)
+    (info,) = (
+        x for x in map(dataset.get_data_info, range(2)) if x['instances']
+    )
+    assert (info['width'], info['height']) == (40, 30)
+    assert [x['bbox'] for x in info['instances']] == expected
+
+
 def test_class_order__other_than_the_files_is_refused(coco):
     """Else CocoDataset calls scratches dents, without a word."""
     root, *_ = coco
@@ -190,10 +217,11 @@ def test_box_that_mmdet_leaves_out__reported_and_not_loaded(coco):
     content['annotations'] += [
         annotation(4, 1, 9, [3, 3, 0.5, 9]),
         annotation(5, 2, 9, [3, 3, 9, 9], area=0),
+        annotation(6, 2, 9, [3, 3, 9, 9], ignore=1),
     ]
     save()
     report = check_dataset(build(root, lazy_init=True))
-    assert report['counts'] == {'box_left_out': 2}
+    assert report['counts'] == {'box_left_out': 3}
     assert report['num_boxes'] == 3
     dataset = build(root)
     dataset.full_init()

@@ -50,6 +50,20 @@ def examples(tmp_path):
     )
 
 
+def test_put_into__an_example_that_is_a_sliver_at_the_border(tmp_path):
+    """Boxes of 0.3 px, as clipping leaves of a box beside the image."""
+    for i, sliver in enumerate(
+        [(99.7, 10, 100, 30), (20, 59.7, 40, 60), (99.7, 59.7, 100, 60)]
+    ):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        labelled = flat_set(folder, (0, 100, 60, (20, 10, 50, 30)))
+        labelled.infos[0]['instances'][0]['bbox'] = [*sliver]
+        window = np.full((32, 32, 1), 90, np.uint8)
+        result = DefectExamples(labelled).put_into(window, BOX, 0, seed=0)
+        assert result.shape == window.shape
+
+
 @pytest.mark.parametrize('label, shift', [(0, -40), (1, 30)])
 @pytest.mark.parametrize('steel', [90, 200])
 def test_put_into__class_as_much_darker_as_it_was(

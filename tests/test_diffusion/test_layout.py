@@ -136,6 +136,18 @@ def test_replace__some_of_the_true_boxes(labelled, options, counts):
         assert sorted(painted + kept) == sorted(truth)
 
 
+def test_replace__no_box_that_covers_another(tmp_path):
+    """The large box hides half of the small one, and of none the other."""
+    large, small = (0, (0, 0, 40, 40)), (1, (30, 10, 50, 20))
+    alone = (0, (60, 40, 80, 60))
+    labelled = write_steel(tmp_path, [[large, small, alone]])
+    for plan in plans(labelled, 40, background='replace', share=1.0):
+        painted = {tuple(x) for x in plan.boxes.tolist()}
+        # 100 of the large one's 1,600 px are the small one's: under a tenth
+        assert painted == {small[1], alone[1]}
+        assert plan.kept.tolist() == [[*large[1]]]
+
+
 def test_replace__the_drawn_class_first(labelled):
     """Of an image with both classes, one box is replaced: the drawn class."""
     layout = DefectLayout(labelled, 'replace', share=0.0)
@@ -227,6 +239,7 @@ def test_in_windows__long_boxes_in_parts_that_overlap():
         (400, (203, 0, 400, 200), 1),
         (400, (0, 90, 250, 110), 2),
         (400, (150, 0, 350, 200), 2),  # 206 px in the middle of the image
+        (400, (0, 20, 400, 60), 3),  # two halves would need 203 px each
     ],
 )
 def test_in_windows__only_what_is_in_the_image_counts(width, box, count):
@@ -234,6 +247,8 @@ def test_in_windows__only_what_is_in_the_image_counts(width, box, count):
     boxes = grown(np.array([box], np.float32))
     parts = in_windows(boxes, (200, width))
     assert len(parts) == count
+    seen = parts[:, 2::-2].clip(0, width) @ [1, -1]
+    assert (seen <= 200).all()
     # beyond the edge as well, where the feather would leave a rim
     assert (parts[:, :2].min(0) <= boxes[0, :2]).all()
     assert (parts[:, 2:].max(0) >= boxes[0, 2:]).all()

@@ -1,5 +1,6 @@
 """Sets on disk: their content, going on, what stops them."""
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -266,6 +267,22 @@ def test_larger_count__goes_on_from_the_smaller(labelled, made, tmp_path):
 def test_processes__make_the_same_files(labelled, made, tmp_path):
     parallel = make(labelled, tmp_path, workers=2)
     assert files(parallel.parent) == files(made.parent)
+
+
+def test_processes__know_a_users_own_painter(labelled, tmp_path, monkeypatch):
+    """As custom_imports of a config makes it known to this process."""
+    (tmp_path / 'painter_of_a_user.py').write_text(
+        'from mmengine.registry import MODELS\n'
+        'from dsym.diffusion import CopyPastePainter\n'
+        '@MODELS.register_module()\n'
+        'class PainterOfAUser(CopyPastePainter):\n'
+        '    pass\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module('painter_of_a_user')
+    own = dict(COPIES, type='PainterOfAUser')
+    file = make(labelled, tmp_path / 'sets', workers=2, painter=own)
+    assert len(read(file)['images']) == 40
 
 
 def test_missing_model__is_said_before_anything_is_made(labelled, tmp_path):

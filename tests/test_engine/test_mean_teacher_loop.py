@@ -11,6 +11,7 @@ import torch
 from mmengine.hooks import Hook
 from tiny_semi import semi_config, train
 
+from dsym.datasets import CLASSES
 from dsym.errors import InputError
 
 NUM_LABELED, NUM_UNLABELED = 6, 8
@@ -274,6 +275,31 @@ def test_unlabelled_folder__goes_on_in_the_middle_of_a_pass(
         experiment_name=f'{config.experiment_name}_resumed',
     )
     assert [s['images'] for s in more] == [s['images'] for s in steps[1:]]
+
+
+def test_checkpoint__names_the_labelled_images_classes(of_folder):
+    """The unlabelled set calls them a to f."""
+    _, runner, _ = of_folder
+    found = torch.load(
+        Path(runner.work_dir) / 'step_2.pth', weights_only=False
+    )
+    assert found['meta']['dataset_meta']['classes'] == CLASSES
+
+
+def test_load_from__a_new_run_has_its_own_ramp(of_folder, tmp_path):
+    """Two rounds by one config: of three steps the first has lambda e^-5."""
+    config, runner, _ = of_folder
+    config = config.copy()
+    config.model.semi_train_cfg.ramp_steps = 1000
+    _, steps = train(
+        config,
+        load_from=str(Path(runner.work_dir) / 'step_3.pth'),
+        work_dir=str(tmp_path),
+        experiment_name=f'{config.experiment_name}_second',
+    )
+    told = [step['outputs']['lambda_unsup'] for step in steps]
+    assert told[0] == pytest.approx(np.exp(-5), rel=1e-5)
+    assert told == sorted(told)
 
 
 def test_class_thresholds__hear_of_the_labelled_boxes(of_folder):

@@ -131,3 +131,21 @@ def test_resumed__same_weights():
     train(resumed, other, 2)
     for name, value in model.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize('order', ['contiguous_format', 'channels_last'])
+def test_resumed__in_the_other_memory_order(order):
+    """Of channels-last weights and states; the same steps but for rounding."""
+    model, wrapper = model_and_optimizer(type='MuonAdamW')
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    train(model, wrapper, 2)
+    resumed, other = model_and_optimizer(type='MuonAdamW')
+    resumed.load_state_dict(model.state_dict())
+    resumed.to(memory_format=getattr(torch, order))
+    other.load_state_dict(copy.deepcopy(wrapper.state_dict()))
+    train(model, wrapper, 2)
+    train(resumed, other, 2)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(
+            value, resumed.state_dict()[name], rtol=1e-3, atol=1e-4
+        )

@@ -4,7 +4,10 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from dsym.models.detectors.chosen_images import choose_images
+from dsym.models.detectors.chosen_images import (
+    choose_images,
+    refuse_images,
+)
 
 
 def images(*counts, refused=()):
@@ -31,6 +34,21 @@ def images(*counts, refused=()):
 def test_refused_and_empty_images(empty_images, compares, expected):
     labels = images(2, 1, 0, 3, refused=[0])
     assert choose_images(labels, empty_images, compares) == expected
+
+
+def test_refused__all_boxes_of_the_image_say_so():
+    """Doubtful boxes are of these, and are joined with other images'."""
+
+    class Judge:
+        def keep_images(self, samples):
+            return [True, False]
+
+    boxes = images(2, 3)
+    left = refuse_images(Judge(), [None, None], boxes)
+    assert [len(x) for x in left] == [2, 0]
+    assert [x.refused for x in left] == [False, True]
+    assert len(InstanceData.cat([left[0], boxes[1][:1]])) == 3
+    assert boxes[1].refused
 
 
 def test_nothing_to_see__none():

@@ -32,7 +32,16 @@ def bins_of(distances, height=50.0):
     return height * torch.eye(REG_MAX)[places]
 
 
-def compare(scores, bins, teacher, boxes, to_student=None, shape=None, **cfg):
+def compare(
+    scores,
+    bins,
+    teacher,
+    boxes,
+    to_student=None,
+    shape=None,
+    student_shape=None,
+    **cfg,
+):
     """One level of one image."""
     height, width = teacher.shape[-2:]
     losses, disagreement = build(**cfg)(
@@ -42,6 +51,7 @@ def compare(scores, bins, teacher, boxes, to_student=None, shape=None, **cfg):
         [boxes],
         homography() if to_student is None else to_student,
         [shape or (height * STRIDE, width * STRIDE)],
+        [student_shape or (height * STRIDE, width * STRIDE)],
         [STRIDE],
     )
     return (
@@ -67,7 +77,8 @@ def test_identical__nothing_to_lose():
     boxes.append(torch.cat([random_maps(s, 2, 3)[1] for s in (2, 3)]))
     bins = [torch.cat([bins_of(box[i : i + 1]) for i in (0, 1)])
             for box in boxes]  # fmt: skip
-    arguments = [homography().expand(2, 3, 3), [(32, 48)] * 2, [8, 16]]
+    shapes = [(32, 48)] * 2
+    arguments = [homography().expand(2, 3, 3), shapes, shapes, [8, 16]]
     losses, disagreement = build()(one, bins, one, boxes, *arguments)
     assert losses['loss_consistency_cls'] == pytest.approx(0, abs=1e-9)
     assert losses['loss_consistency_box'] == pytest.approx(0, abs=1e-6)
@@ -261,6 +272,7 @@ def test_scale_of_one_image_leaves_the_other():
         [boxes],
         torch.cat([homography(2, 2), homography()]),
         [(32, 48)] * 2,
+        [(32, 48)] * 2,
         [STRIDE],
     )
     losses['loss_consistency_cls'].backward()
@@ -268,12 +280,13 @@ def test_scale_of_one_image_leaves_the_other():
     assert student.grad[1].all()
 
 
-def test_padding_of_the_teachers_view_does_not_count():
+@pytest.mark.parametrize('padded', ['shape', 'student_shape'])
+def test_padding_of_a_view_does_not_count(padded):
     """A view of 24 x 16 px in a batch of 32 x 48."""
     teacher, boxes = random_maps()
     student = (-teacher).requires_grad_()
     bins = torch.zeros(1, 24, 4, REG_MAX, requires_grad=True)
-    loss, box, _ = compare(student, bins, teacher, boxes, shape=(24, 16))
+    loss, box, _ = compare(student, bins, teacher, boxes, **{padded: (24, 16)})
     (loss + box).backward()
     inside = torch.zeros(4, 6, dtype=torch.bool)
     inside[:3, :2] = True

@@ -212,6 +212,27 @@ def test_own_checkpoint__keeps_steps_and_thresholds():
     assert float(other.selector.thresholds[2]) == pytest.approx(0.33)
 
 
+@pytest.mark.parametrize(
+    'selector',
+    [
+        dict(type='ScoreThreshold'),
+        dict(type='MixtureThreshold', num_classes=6),
+        dict(type='ClassThresholds', boxes_per_image=[1] * 6),
+    ],
+)
+def test_begin_anew__as_built_but_for_the_detectors(selector):
+    model, other = (build(mamba, selector=selector) for _ in range(2))
+    first = {k: v.clone() for k, v in other.state_dict().items()}
+    for value in model.state_dict().values():
+        value.add_(1)
+    other.load_state_dict(model.state_dict())
+    other.begin_anew()
+    for key, value in other.state_dict().items():
+        detector = key.startswith(('student.', 'teacher.'))
+        expected = first[key] + 1 if detector else first[key]
+        torch.testing.assert_close(value, expected)
+
+
 def test_mode__teacher_predicts_also_in_training():
     model = build(mamba)
     assert model.student.training and not model.teacher.training

@@ -224,6 +224,22 @@ def test_mix__is_learnt(mix):
     assert total(losses) > 0
 
 
+@pytest.mark.parametrize('before_selection', [False, True])
+def test_classes__a_filter_brings_no_others_back(before_selection):
+    """One that relabels all boxes to a class that is not taught."""
+    model = build(mamba, classes=[0, 1])
+
+    def relabel(samples, boxes):
+        for found in boxes:
+            found.labels[:] = 5
+        return boxes
+
+    model.attach_filter(relabel, before_selection)
+    losses = model.loss(*batch())
+    assert float(losses['pseudo_boxes']) == 0
+    assert not any(key.startswith('unsup') for key in losses)
+
+
 @pytest.mark.parametrize('mix', ['PseudoMixUp', 'PseudoMosaic'])
 def test_mix__doubtful_boxes_are_not_taught_to_be_background(mix):
     """Two of three boxes are doubtful, or both are background."""

@@ -10,6 +10,7 @@ Optimizer, schedules, messages and paths are left out.
 
 import argparse
 from pathlib import Path
+from typing import Optional
 
 import torch
 from mmengine.config import Config
@@ -58,14 +59,18 @@ def publish(checkpoint: dict, note: str) -> dict:
     )
 
 
-def inference_config(config: Config) -> Config:
+def inference_config(config: Config, dataset_meta: Optional[dict]) -> Config:
     """What of a config a detector needs outside of training.
+
+    mmdet's ``init_detector`` builds the test data set without its images, for
+    the colours, and ``DetInferencer`` the visualizer.
 
     Args:
         config (Config): Of a training run.
+        dataset_meta (dict, optional): ``classes`` and ``palette``.
 
     Returns:
-        Config: Model and test pipeline.
+        Config: Model, test pipeline, classes and visualizer.
     """
     return Config(
         dict(
@@ -73,7 +78,16 @@ def inference_config(config: Config) -> Config:
             default_scope=config.get('default_scope', 'mmdet'),
             model=config.model,
             test_dataloader=dict(
-                dataset=dict(pipeline=config.test_dataloader.dataset.pipeline)
+                dataset=dict(
+                    type='mmdet.BaseDetDataset',
+                    metainfo=dataset_meta,
+                    test_mode=True,
+                    pipeline=config.test_dataloader.dataset.pipeline,
+                )
+            ),
+            visualizer=dict(
+                type='mmdet.DetLocalVisualizer',
+                vis_backends=[dict(type='LocalVisBackend')],
             ),
         )
     )
@@ -94,8 +108,11 @@ def main() -> None:
         parser.error(str(error))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     weights = args.out.with_name(f'{args.out.name}.pth')
-    torch.save(publish(checkpoint, args.note), weights)
-    config = inference_config(Config.fromfile(args.config))
+    small = publish(checkpoint, args.note)
+    torch.save(small, weights)
+    config = inference_config(
+        Config.fromfile(args.config), small['meta']['dataset_meta']
+    )
     config.dump(weights.with_suffix('.py'))
     print(f'{weights}: {weights.stat().st_size / 2**20:.1f} MiB')
 

@@ -1,6 +1,5 @@
 from typing import Dict, Optional, Tuple, Union
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
@@ -8,7 +7,9 @@ from mmengine.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..diffusion.examples import KEPT, read_image
 from ..diffusion.windows import cut_window, place_window, real_instances
+from ..errors import InputError
 from .real_images import real_part
 
 SEEN = 0.5  # share of a box that has to be in a window
@@ -40,6 +41,9 @@ class DefectWindowDataset(Dataset):
             the size of a true one: to learn to paint defects out. Where there
             is no room for it in an image, the item stays a defect. Defaults
             to 0.
+
+    Raises:
+        InputError: If no image has a box.
     """
 
     def __init__(
@@ -70,6 +74,11 @@ class DefectWindowDataset(Dataset):
             for i in range(len(dataset))
             for j, box in enumerate(real_instances(dataset.get_data_info(i)))
         ]
+        if not places:
+            raise InputError(
+                f'DefectWindowDataset: {type(dataset).__name__} has no box, '
+                'so there is no defect to learn: give labelled images'
+            )
         if balance:
             places = balanced(places)
         self.places = places * repeat
@@ -82,15 +91,11 @@ class DefectWindowDataset(Dataset):
         """Nothing is left to do."""
 
     def image(self, path: str) -> np.ndarray:
-        """Read an image once."""
+        """Read an image, or take it from those read last."""
         if path not in self.images:
-            grey = self.image_channels == 1
-            image = mmcv.imread(
-                path,
-                flag='grayscale' if grey else 'color',
-                channel_order='rgb',
-            )
-            self.images[path] = image.reshape(*image.shape[:2], -1)
+            if len(self.images) == KEPT:
+                del self.images[next(iter(self.images))]
+            self.images[path] = read_image(path, self.image_channels)
         return self.images[path]
 
     def __getitem__(self, index: int) -> Dict[str, Tensor]:

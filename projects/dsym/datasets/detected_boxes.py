@@ -1,6 +1,6 @@
 import json
 import os.path as osp
-from typing import Dict, List, NamedTuple, Sequence, Union
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Union
 
 import numpy as np
 import torch
@@ -20,6 +20,12 @@ UNTRACKED = {
     'YOLOv5RandomAffine': 'take TrackedRandomAffine',
     'RandomAffine': 'take TrackedRandomAffine',
     'Mosaic': 'a mosaic has no single homography, leave it out',
+    'Mosaic9': 'a mosaic has no single homography, leave it out',
+    'CachedMosaic': 'a mosaic has no single homography, leave it out',
+    'Expand': 'leave it out',
+    'MinIoURandomCrop': 'leave it out',
+    'RandomCenterCropPad': 'leave it out',
+    'RandomShift': 'leave it out',
 }
 
 
@@ -142,13 +148,22 @@ class DetectedBoxDataset(Dataset):
         return data
 
 
+def with_inner_steps(steps: Iterable) -> Iterator:
+    """Steps, and those of wrappers such as ``RandomOrder``."""
+    for step in steps:
+        yield step
+        inner = getattr(step, 'transforms', step)
+        if isinstance(inner, (list, tuple)):
+            yield from with_inner_steps(inner)
+
+
 def check_pipeline(steps: Sequence) -> None:
     """Raise :class:`InputError` unless boxes can be moved as a pipeline does.
 
     Args:
         steps (Sequence): Its transforms.
     """
-    for step in steps:
+    for step in with_inner_steps(steps):
         name = type(step).__name__
         if name in UNTRACKED:
             raise InputError(

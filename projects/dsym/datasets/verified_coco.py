@@ -116,6 +116,10 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
         # Errors stop here, before the toolbox trips over them.
         handle_issues(issues, self.source)
         scanned = {info['img_id']: info for info in readable}
+        self._sizes = {
+            key: dict(width=info['width'], height=info['height'])
+            for key, info in scanned.items()
+        }
         # Not the mixin's: the images have been verified by the scan.
         loaded = super(VerifiedImagesMixin, self).load_data_list()
         data_list = [info for info in loaded if info['img_id'] in scanned]
@@ -124,9 +128,7 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                 f'{self.source}: none of its images can be read: restore them'
             )
         for info in data_list:
-            scan = scanned[info['img_id']]
-            width, height = scan['width'], scan['height']
-            info.update(width=width, height=height)
+            width, height = info['width'], info['height']
             # mmdet drops boxes out of the image but does not clip the others.
             for instance in info['instances']:
                 x1, y1, x2, y2 = instance['bbox']
@@ -137,6 +139,19 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                     min(y2, height),
                 ]
         return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """As mmdet's, by the size that the image has, not that of the file.
+
+        Args:
+            raw_data_info (dict): ``raw_img_info`` and ``raw_ann_info``.
+
+        Returns:
+            dict: Of the image, with the boxes that lie in it.
+        """
+        image = raw_data_info['raw_img_info']
+        image.update(self._sizes.get(image['img_id'], {}))
+        return super().parse_data_info(raw_data_info)
 
     def _read_file(self) -> dict:
         if not osp.isfile(self.ann_file):
@@ -226,14 +241,16 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                 )
             ]
         # What mmdet's reader leaves out without a word.
-        if w > 0 and h > 0 and (w < 1 or h < 1 or float(ann['area']) <= 0):
+        small = w < 1 or h < 1 or float(ann['area']) <= 0
+        if ann.get('ignore') or (w > 0 and h > 0 and small):
             return [
                 Issue(
                     'box_left_out',
                     info['img_path'],
                     f'{info["img_path"]}: {where} is left out (bbox {w:g} x '
-                    f'{h:g}, area {float(ann["area"]):g}): boxes need a side '
-                    'of 1 pixel or more and a positive area',
+                    f'{h:g}, area {float(ann["area"]):g}, ignore='
+                    f'{ann.get("ignore", 0)}): boxes need sides of 1 pixel '
+                    'or more, a positive area and no ignore=1',
                 )
             ]
         info['boxes'].append([x, y, x + w, y + h])

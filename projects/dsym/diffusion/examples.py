@@ -147,6 +147,8 @@ class DefectExamples:
             example = self.draw(label, sides, here, rng)
             a, b, c, d = (round(x) for x in example.box)
             image = self.image(example.path, window.shape[2])
+            # a sliver at the border has its last pixel
+            a, b = min(a, image.shape[1] - 1), min(b, image.shape[0] - 1)
             part = image[b : max(d, b + 1), a : max(c, a + 1)]
             around = example.around
             if image.shape[2] > 1:  # known of a grey reading

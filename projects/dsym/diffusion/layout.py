@@ -1,6 +1,7 @@
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from mmdet.evaluation import bbox_overlaps
 from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
@@ -71,8 +72,9 @@ class DefectLayout:
         max_boxes (int): Painted in an image. Defaults to 3.
         spread (float): Sides are multiplied by a factor from ``1 / spread``
             to ``spread``. Defaults to 1.25.
-        max_overlap (float): Share of a box that others may cover. Defaults to
-            0.1.
+        max_overlap (float): Share of a box that others may cover; with
+            ``'replace'`` no box is painted anew that covers more of another.
+            Defaults to 0.1.
         share (float): Of the true boxes of an image that ``'replace'`` paints
             anew, one at least. Defaults to 0.5.
         decoys (int): Boxes that are painted without a defect where none is,
@@ -231,6 +233,10 @@ class DefectLayout:
         # a window is a square: what is longer would not fit
         fits = (truth[:, 2:] - truth[:, :2]).max(1) <= min(shape)
         fits &= np.isin(labels, self.classes)
+        # nor is one box painted over another, which would keep its label
+        covered = bbox_overlaps(truth, truth, mode='iof')
+        np.fill_diagonal(covered, 0)
+        fits &= covered.max(0) <= self.max_overlap
         able = rng.permutation(np.nonzero(~ignored & fits)[0])
         count = min(max(round(self.share * len(able)), 1), self.max_boxes)
         # the class that was drawn comes first
@@ -323,7 +329,11 @@ def in_windows(boxes: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
         spans = []
         for low, high, size in ((x1, x2, width), (y1, y2, height)):
             visible = min(high, size) - max(low, 0)
-            count = max(int(np.ceil(visible / min(shape))), 1)
+            # parts are longer than their share by a margin at either end
+            most = min(shape) - 2 * MAX_FEATHER
+            count = 1
+            if visible > min(shape):
+                count = int(np.ceil(visible / most))
             edges = np.linspace(low, high, count + 1)
             margin = MAX_FEATHER if count > 1 else 0
             spans.append(

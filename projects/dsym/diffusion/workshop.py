@@ -1,6 +1,7 @@
 """What makes chunks of synthetic images, in one process or several."""
 
 import functools
+import importlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -36,8 +37,8 @@ class Recipe:
     """How synthetic images are made.
 
     Attributes:
-        painter (dict): ``DiffusionPainter``, ``PipelinePainter`` or
-            ``CopyPastePainter``.
+        painter (dict): ``DiffusionPainter``, ``PipelinePainter``,
+            ``CopyPastePainter`` or a painter of one's own.
         layout (dict): Of :class:`DefectLayout`.
         gate (dict, optional): Of :class:`QualityGate`; None keeps all.
         seed (int): Of all images.
@@ -194,11 +195,19 @@ def _workshop() -> Workshop:
     return Workshop(*_order)
 
 
-def _start(threads: int, *order) -> None:
+def _start(threads: int, module: str, *order) -> None:
     global _order
     start_worker()
+    if module != '__main__':  # of a user's own painter: it registers itself
+        importlib.import_module(module)
     torch.set_num_threads(threads)
     _order = order
+
+
+def painter_module(recipe: Recipe) -> str:
+    """The module that registers a recipe's painter."""
+    painter = MODELS.get(recipe.painter.get('type', ''))
+    return painter.__module__ if painter else __name__
 
 
 def _make(chunk: int) -> List[dict]:
@@ -244,7 +253,13 @@ def chunks(
         workers,
         mp_context=get_context('spawn'),
         initializer=_start,
-        initargs=(max(1, usable_cores() // workers), recipe, labelled, folder),
+        initargs=(
+            max(1, usable_cores() // workers),
+            painter_module(recipe),
+            recipe,
+            labelled,
+            folder,
+        ),
     ) as pool:
         try:
             waiting = [pool.submit(_make, x) for x in rest[: workers + 1]]

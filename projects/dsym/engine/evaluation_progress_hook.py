@@ -22,15 +22,15 @@ class EvaluationProgressHook(Hook):
 
     def __init__(self, interval: float = 5.0) -> None:
         self.interval = interval
-        self.began = self.spoke = 0.0
+        self.began = self.spoke = self.last = 0.0
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start the clock."""
-        self.began = self.spoke = time.monotonic()
+        self.began = self.spoke = self.last = time.monotonic()
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Start the clock."""
-        self.began = self.spoke = time.monotonic()
+        self.began = self.spoke = self.last = time.monotonic()
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, *args, **kwargs
@@ -54,6 +54,10 @@ class EvaluationProgressHook(Hook):
             total (int): All batches.
         """
         now = time.monotonic()
+        if done == 1:
+            # TeacherStudentValLoop walks the loader twice in one epoch
+            self.began = self.last
+        self.last = now
         if now - self.spoke < self.interval or not is_main_process():
             return
         self.spoke = now

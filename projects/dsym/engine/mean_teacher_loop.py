@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..datasets.real_images import real_images
 from ..errors import InputError
 from ..models.detectors.semi_settings import check_classes
+from .labelled_classes_hook import LabelledClassesHook
 from .mean_teacher_checks import (
     check_ema,
     check_first_image,
@@ -156,6 +157,10 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         self.move_teacher = MovingTeacher(
             self.model.teacher, self.model.student
         )
+        if not self.runner._resume and hasattr(self.model, 'begin_anew'):
+            # of load_from come the detectors, not how far their run had come
+            self.model.begin_anew()
+        self.runner.register_hook(LabelledClassesHook())
         return super().run()
 
     def run_epoch(self) -> None:
@@ -186,12 +191,13 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
                 self.move_teacher(alpha=0)
         if get_world_size() > 1:  # batch statistics are each rank's own
             model = self.model
-            all_reduce_params(
+            buffers = (
                 x
                 for part in (model.student, model.teacher)
                 for x in part.buffers()
                 if x.is_floating_point()
             )
+            all_reduce_params(buffers, op='mean')
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 

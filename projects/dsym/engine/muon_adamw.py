@@ -117,6 +117,26 @@ class MuonAdamW(torch.optim.AdamW):
                 self._muon_step(group)
         return loss
 
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        """Load, in the memory order of the parameters.
+
+        The fused kernels of both halves walk a state as its parameter lies,
+        which may be channels-last in one run and not in the other.
+
+        Args:
+            state_dict (dict): As in torch.
+        """
+        super().load_state_dict(state_dict)
+        for parameter, state in self.state.items():
+            for key, value in state.items():
+                if (
+                    torch.is_tensor(value)
+                    and value.shape == parameter.shape
+                    and value.stride() != parameter.stride()
+                ):
+                    like = torch.empty_like(parameter, dtype=value.dtype)
+                    state[key] = like.copy_(value)
+
     def _muon_step(self, group: Dict[str, Any]) -> None:
         """Update one group, layers of the same shape at once."""
         by_shape: Dict[Tuple, List[Tensor]] = {}

@@ -65,6 +65,48 @@ model = dict(
 )
 test_dataloader = dict(
     dataset=dict(
+        metainfo=dict(
+            classes=(
+                'crazing',
+                'inclusion',
+                'patches',
+                'pitted_surface',
+                'rolled-in_scale',
+                'scratches',
+            ),
+            palette=[
+                (
+                    220,
+                    20,
+                    60,
+                ),
+                (
+                    0,
+                    130,
+                    200,
+                ),
+                (
+                    60,
+                    180,
+                    75,
+                ),
+                (
+                    255,
+                    165,
+                    0,
+                ),
+                (
+                    145,
+                    30,
+                    180,
+                ),
+                (
+                    0,
+                    210,
+                    210,
+                ),
+            ],
+        ),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='CenterBrightness'),
@@ -89,6 +131,14 @@ test_dataloader = dict(
                 ),
                 type='mmdet.PackDetInputs',
             ),
-        ]
+        ],
+        test_mode=True,
+        type='mmdet.BaseDetDataset',
     )
+)
+visualizer = dict(
+    type='mmdet.DetLocalVisualizer',
+    vis_backends=[
+        dict(type='LocalVisBackend'),
+    ],
 )

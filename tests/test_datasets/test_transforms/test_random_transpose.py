@@ -46,6 +46,19 @@ def test_images_without_boxes() -> None:
     assert found['gt_bboxes'].tensor.shape == (0, 4)
 
 
+def test_images_without_annotations__as_unlabelled_views_have_them() -> None:
+    found = sample()
+    del found['gt_bboxes']
+    steps = [
+        dict(type='mmdet.LoadEmptyAnnotations', with_bbox=True),
+        dict(type='RandomTranspose', prob=1.0),
+    ]
+    for step in steps:
+        found = TRANSFORMS.build(step)(found)
+    assert found['img'].shape == (80, 60, 3)
+    assert found['gt_bboxes'].shape == (0, 4)
+
+
 @pytest.mark.parametrize(
     'labels, turned', [([2, 3], True), ([2, 1], False), ([], True)]
 )

@@ -2,6 +2,7 @@ from typing import Optional, Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import autocast_box_type
 from mmengine.registry import TRANSFORMS
 
 from dsym.errors import InputError
@@ -39,6 +40,7 @@ class RandomTranspose(BaseTransform):
         self.prob = prob
         self.classes = classes
 
+    @autocast_box_type()
     def transform(self, results: dict) -> dict:
         """Transpose ``img`` and ``gt_bboxes``, and record the matrix.
 

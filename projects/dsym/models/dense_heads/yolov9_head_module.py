@@ -39,8 +39,9 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
             its box before training. YOLOv9 starts at 7.5: boxes of 480 px at
             stride 32, which in images of 224 px overlap with nothing by more
             than 0.22, so that no box is ever assigned to that level and it
-            learns none. At 2.5 boxes start at 40, 80 and 160 px. Defaults to
-            None, as YOLOv9.
+            learns none. At 2.5 boxes start at 40, 80 and 160 px. Bins end at
+            reg_max, which leaves 2.43 of 2.5, 4.1 of 5 and never more than
+            7.5. Defaults to None, as YOLOv9.
         init_cfg (dict, optional): Initialization; torch's own by default.
     """
 
@@ -82,7 +83,7 @@ class YOLOv9HeadModule(YOLOv8HeadModule):
         init_like_torch(self)
         super().init_weights(prior_prob)
         if self.init_distance is not None:
-            # bins of a geometric distribution, whose mean this is
+            # bins of a geometric distribution with this mean, cut at reg_max
             ratio = self.init_distance / (1 + self.init_distance)
             bins = torch.arange(self.reg_max) * math.log(ratio)
             for branch in self.reg_preds:

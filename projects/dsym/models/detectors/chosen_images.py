@@ -87,7 +87,7 @@ def refuse_images(
         return boxes
     left = []
     for found, kept in zip(boxes, keep_images(samples)):
-        found = found if kept else found[:0]
+        # all of its boxes say so too: those that are doubtful may be mixed
         found.set_metainfo(dict(refused=not kept))
-        left.append(found)
+        left.append(found if kept else found[:0])
     return left

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -145,6 +146,7 @@ class DSYMDetector(SemiBaseDetector):
         self.selector = TASK_UTILS.build(
             cfg.get('selector', dict(type='ScoreThreshold'))
         )
+        self.first_selector = deepcopy(self.selector.state_dict())
         check_classes(self.selector, head)
         self.untaught = untaught_classes(cfg.get('classes'), head)
         self.knows_weights = isinstance(head, YOLOv9Head)
@@ -252,6 +254,14 @@ class DSYMDetector(SemiBaseDetector):
             told['disagreement'] = self.disagreement
         return {**losses, **unsup, **told}
 
+    def begin_anew(self) -> None:
+        """Forget how far a loaded checkpoint's run had come.
+
+        That is the ramp of lambda and what the selector has seen.
+        """
+        self.unsup_steps.zero_()
+        self.selector.load_state_dict(self.first_selector)
+
     def unsup_weight(self) -> float:
         """Lambda of this step."""
         cfg = self.semi_train_cfg
@@ -276,16 +286,17 @@ class DSYMDetector(SemiBaseDetector):
         head = self.teacher.bbox_head
         outs = head(self.teacher.extract_feat(inputs))
         predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
-        if self.untaught:
-            predicted = leave_out(predicted, self.untaught)
+        predicted = leave_out(predicted, self.untaught)
         stages = dict(predicted=predicted)
         judge, before = self._filter
         if judge is not None and before:
-            predicted = stages['rescored'] = judge(samples, predicted)
+            predicted = leave_out(judge(samples, predicted), self.untaught)
+            stages['rescored'] = predicted
         asked = refuse_images(None if before else judge, samples, predicted)
         labels = stages['selected'] = [self.selector(boxes) for boxes in asked]
         if judge is not None and not before:
-            labels = stages['filtered'] = judge(samples, labels)
+            labels = leave_out(judge(samples, labels), self.untaught)
+            stages['filtered'] = labels
         self.check_weights(any('weights' in boxes for boxes in labels))
         settings = self.semi_train_cfg.get('doubtful', {})
         doubtful = [
@@ -367,6 +378,7 @@ class DSYMDetector(SemiBaseDetector):
                 *teacher_outs[:2],
                 between_views(teacher, student, inputs.device),
                 [x.img_shape for x in teacher],
+                [x.img_shape for x in student],
                 head.featmap_strides,
             )
             losses.update(reweight_loss_dict(terms, chosen.seen_share))

@@ -47,6 +47,8 @@ def leave_out(
     boxes: Sequence[InstanceData], labels: List[int]
 ) -> List[InstanceData]:
     """Boxes of each image that are of none of these classes."""
+    if not labels:
+        return list(boxes)
     return [
         x[~torch.isin(x.labels, x.labels.new_tensor(labels))] for x in boxes
     ]

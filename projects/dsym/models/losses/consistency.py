@@ -52,6 +52,7 @@ class ConsistencyLoss(nn.Module):
         teacher_boxes: Sequence[Tensor],
         to_student: Tensor,
         teacher_shapes: Sequence[Tuple[int, int]],
+        student_shapes: Sequence[Tuple[int, int]],
         strides: Sequence[int],
     ) -> Tuple[Dict[str, Tensor], Tensor]:
         """Compare.
@@ -69,6 +70,7 @@ class ConsistencyLoss(nn.Module):
                 view to the student's, ``(B, 3, 3)``.
             teacher_shapes (Sequence[tuple]): Height and width of the
                 teacher's views, without the padding of the batch.
+            student_shapes (Sequence[tuple]): The same of the student's.
             strides (Sequence[int]): Of the levels.
 
         Returns:
@@ -78,13 +80,16 @@ class ConsistencyLoss(nn.Module):
         """
         scales = torch.linalg.det(to_student[:, :2, :2]).abs().sqrt()
         alike = scales.log().abs() <= torch.tensor(self.max_scale).log()
+        teacher_size, student_size = (
+            to_student.new_tensor([x[:2] for x in shapes]).flip(1)[:, None]
+            for shapes in (teacher_shapes, student_shapes)
+        )
         levels: List[List[Tensor]] = []
         for level, stride in enumerate(strides):
             centers = grid_centers(cls_scores[level], stride)
             seen = project(centers, torch.linalg.inv(to_student))
-            limits = seen.new_tensor([s[:2] for s in teacher_shapes]).flip(1)
-            inside = ((seen >= 0) & (seen < limits[:, None])).all(-1)
-            inside &= alike[:, None]
+            inside = ((seen >= 0) & (seen < teacher_size)).all(-1)
+            inside &= (centers < student_size).all(-1) & alike[:, None]
             scores = sample(
                 teacher_scores[level].detach().sigmoid(), seen, stride
             )
