@@ -186,20 +186,21 @@ def write_image(path: Path, image: np.ndarray) -> None:
     temporary.replace(path)
 
 
-_order: tuple = ()  # of a worker's workshop
+_order: tuple = ()  # of a worker: the painter's module, and its workshop
 
 
 @functools.cache
 def _workshop() -> Workshop:
     """The workshop of this process."""
-    return Workshop(*_order)
-
-
-def _start(threads: int, module: str, *order) -> None:
-    global _order
-    start_worker()
+    module, *order = _order
     if module != '__main__':  # of a user's own painter: it registers itself
         importlib.import_module(module)
+    return Workshop(*order)
+
+
+def _start(threads: int, *order) -> None:
+    global _order
+    start_worker()
     torch.set_num_threads(threads)
     _order = order
 
