@@ -254,6 +254,12 @@ def test_in_windows__only_what_is_in_the_image_counts(width, box, count):
     assert (parts[:, 2:].max(0) >= boxes[0, 2:]).all()
 
 
+def test_in_windows__an_image_no_higher_than_the_margins():
+    """Six px are all margin: parts of 1 px and margins."""
+    parts = in_windows(np.array([[0, 0, 10, 6]], np.float32), (6, 10))
+    assert len(parts) == 10
+
+
 def test_clean__a_box_in_parts_is_gone_as_a_whole(tmp_path):
     """80 px wide in an image of 64 px: two windows."""
     plan = plans(write_steel(tmp_path, [[(0, (0, 20, 80, 40))]]), 1)[0]

@@ -330,7 +330,7 @@ def in_windows(boxes: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
         for low, high, size in ((x1, x2, width), (y1, y2, height)):
             visible = min(high, size) - max(low, 0)
             # parts are longer than their share by a margin at either end
-            most = min(shape) - 2 * MAX_FEATHER
+            most = max(min(shape) - 2 * MAX_FEATHER, 1)
             count = 1
             if visible > min(shape):
                 count = int(np.ceil(visible / most))
