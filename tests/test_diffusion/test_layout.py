@@ -21,7 +21,9 @@ def labelled(tmp_path_factory):
 
 def plans(labelled, count=DRAWS, **options):
     layout = DefectLayout(labelled, **options)
-    return [layout.draw(np.random.default_rng([7, i])) for i in range(count)]
+    return [
+        layout.draw(np.random.default_rng([7, i]), i) for i in range(count)
+    ]
 
 
 def true_sides(label):
@@ -146,6 +148,28 @@ def test_replace__no_box_that_covers_another(tmp_path):
         # 100 of the large one's 1,600 px are the small one's: under a tenth
         assert painted == {small[1], alone[1]}
         assert plan.kept.tolist() == [[*large[1]]]
+
+
+def test_replace__every_image_once_before_one_comes_again(labelled):
+    """Images have weights of their own when drawn at random: 0 to 4 of 4."""
+    layout = DefectLayout(labelled, 'replace')
+    orders = []
+    for seed in range(20):
+        names = [
+            int(Path(layout.draw(rng, i, seed).path).stem)
+            for i in range(8)
+            for rng in [np.random.default_rng([seed, i])]
+        ]
+        assert sorted(names[:4]) == sorted(names[4:]) == [0, 1, 2, 3]
+        orders += [tuple(names[:4]), tuple(names[4:])]
+    assert len({*orders}) > 10  # of 24, each deal has its own
+
+
+def test_replace__balanced_classes_are_drawn_not_dealt(labelled):
+    found = plans(labelled, background='replace', balance=True)
+    first = Counter(int(x.labels[0]) for x in found if len(x.labels) == 1)
+    # by a deal 2 of 4 images would always show class 0, 1 always class 1
+    assert abs(first[0] / sum(first.values()) - 0.5) < 0.1
 
 
 def test_replace__the_drawn_class_first(labelled):

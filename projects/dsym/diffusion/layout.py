@@ -60,6 +60,11 @@ class DefectLayout:
     have surfaces of their own. Number, sizes and shapes of boxes are those of
     the class in the labelled images; sizes may be spread wider.
 
+    With ``'replace'`` the real images are dealt instead, each once before one
+    comes again, unless classes are to be balanced: an image stays in the set
+    with its other defects, and drawn at random 37% of them (1 / e) would not
+    be in a set of their number while others were there three times.
+
     Args:
         dataset (BaseDataset): Labelled images.
         background (str): ``'clean'`` paints the true defects out before;
@@ -147,12 +152,21 @@ class DefectLayout:
         if balance:
             shown = (shown > 0).astype(float)
         self.shares = shown / shown.sum()
+        self.deck = []
+        if background == 'replace' and not balance:
+            found = {x[0]: x for entries in self.images for x in entries}
+            self.deck = [x for x in found.values() if len(self._able(*x[1:]))]
 
-    def draw(self, rng: np.random.Generator) -> Plan:
+    def draw(
+        self, rng: np.random.Generator, number: int = 0, seed: int = 0
+    ) -> Plan:
         """Draw an image.
 
         Args:
             rng (np.random.Generator): Source of randomness.
+            number (int): Which image of a set, for those that are dealt.
+                Defaults to 0.
+            seed (int): Of the order in which they are dealt. Defaults to 0.
 
         Returns:
             Plan: With one box to paint at least.
@@ -160,6 +174,12 @@ class DefectLayout:
         Raises:
             InputError: If there is no room for one.
         """
+        if self.deck:
+            deal, place = divmod(number, len(self.deck))
+            order = np.random.default_rng([seed, deal, len(self.deck)])
+            image = self.deck[order.permutation(len(self.deck))[place]]
+            able = rng.permutation(self._able(*image[1:]))
+            return self._replace(able, *image, rng)
         shares = self.shares.copy()
         while shares.any():
             label = int(rng.choice(len(shares), p=shares / shares.sum()))
@@ -179,7 +199,13 @@ class DefectLayout:
         images = self.images[label]
         path, shape, truth, *more = images[rng.integers(len(images))]
         if self.background == 'replace':
-            return self._replace(label, path, shape, truth, *more, rng)
+            able = rng.permutation(self._able(shape, truth, *more))
+            of_class = more[0][able] == label
+            if not of_class.any():
+                return None
+            # the class that was drawn comes first
+            able = able[np.argsort(~of_class, kind='stable')]
+            return self._replace(able, path, shape, truth, *more, rng)
         # as many of the class as one of its images shows
         *_, labels, ignored = images[rng.integers(len(images))]
         shown = (labels == label) & ~ignored
@@ -219,17 +245,14 @@ class DefectLayout:
             decoys += [] if box is None else [box]
         return np.array(decoys, np.float32).reshape(-1, 4)
 
-    def _replace(
+    def _able(
         self,
-        label: int,
-        path: str,
         shape: Tuple[int, int],
         truth: np.ndarray,
         labels: np.ndarray,
         ignored: np.ndarray,
-        rng: np.random.Generator,
-    ) -> Optional[Plan]:
-        """Choose some of an image's true boxes; None if it may have none."""
+    ) -> np.ndarray:
+        """Indices ``(A,)`` of an image's boxes that may be painted anew."""
         # a window is a square: what is longer would not fit
         fits = (truth[:, 2:] - truth[:, :2]).max(1) <= min(shape)
         fits &= np.isin(labels, self.classes)
@@ -237,14 +260,23 @@ class DefectLayout:
         covered = bbox_overlaps(truth, truth, mode='iof')
         np.fill_diagonal(covered, 0)
         fits &= covered.max(0) <= self.max_overlap
-        able = rng.permutation(np.nonzero(~ignored & fits)[0])
+        return np.nonzero(~ignored & fits)[0]
+
+    def _replace(
+        self,
+        able: np.ndarray,
+        path: str,
+        shape: Tuple[int, int],
+        truth: np.ndarray,
+        labels: np.ndarray,
+        ignored: np.ndarray,
+        rng: np.random.Generator,
+    ) -> Plan:
+        """Paint the first of an image's boxes that may be, in this order."""
         count = min(max(round(self.share * len(able)), 1), self.max_boxes)
-        # the class that was drawn comes first
-        able = able[np.argsort(labels[able] != label, kind='stable')]
-        if not len(able) or labels[able[0]] != label:
-            return None
         chosen = np.sort(able[:count])
         rest = np.setdiff1d(np.arange(len(truth)), chosen)
+        label = int(labels[able[0]])
         return Plan(
             path,
             shape,

@@ -80,7 +80,10 @@ class Synthesizer:
             list[Synthetic]: One for each.
         """
         rngs = [np.random.default_rng([self.seed, x]) for x in numbers]
-        plans = [self.layout.draw(rng) for rng in rngs]
+        plans = [
+            self.layout.draw(rng, number, self.seed)
+            for rng, number in zip(rngs, numbers)
+        ]
         images = [read_image(x.path, self.painter.channels) for x in plans]
         truth = [x.truth for x in plans]
         # decoys have the edges of what they are to be taken for

@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset
 from ..errors import InputError
 from ..weights import resolve_weights
 
-VERSION = 7  # of what is painted from the same settings
+VERSION = 8  # of what is painted from the same settings
 BLOCK = 2**20  # bytes of a file that are read at once
 # keys of settings that may name a file or a folder
 PATHS = ('model', 'checkpoint', 'config', 'clip', 'pretrained')
