@@ -31,7 +31,13 @@ import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.errors import InputError
 from dsym.inference.model import ModelFiles, resolve_model
 from dsym.inference.predictor import Predictor, build_predictor
-from dsym.inference.sources import DRAWN, Video, check_apart, open_source
+from dsym.inference.sources import (
+    DRAWN,
+    Video,
+    check_apart,
+    check_writable,
+    open_source,
+)
 from dsym.inference.stream import Counts, run
 from dsym.inference.watching import (
     JOURNAL,
@@ -134,6 +140,7 @@ def watch(
     folder = Path(args.input[0])
     check_watch(folder, args.watch)  # before the journal names it
     check_apart(folder, args.out_dir)
+    check_writable(args.out_dir)
     asked['image_root'] = info['image_root'] = str(folder.absolute())
     with (
         StopRequest() as asked_to_stop,
@@ -170,6 +177,7 @@ def predict(
             'another --out-dir'
         )
     source = open_source(args.input, args.out_dir)
+    check_writable(args.out_dir)
     info['image_root'] = str(source.root)
     with StopRequest() as asked_to_stop:
         counts = run(

@@ -67,7 +67,7 @@ from dsym.inference.pseudo_labels import (
     marks,
     needs_labeled,
 )
-from dsym.inference.sources import ImageFolder
+from dsym.inference.sources import ImageFolder, check_writable
 from dsym.inference.stream import Counts, run
 from dsym.inference.voc_writer import VocWriter
 from dsym.inference.watching import StopRequest
@@ -170,20 +170,19 @@ def write(args: argparse.Namespace) -> int:
         config = Config.fromfile(args.labeled)
     if why:
         labeled = labeled_images(config, why, predictor.classes)
+    classes = predictor.classes
+    judge = (
+        build_clip_filter(args.clip, labeled, classes) if args.clip else None
+    )
     source = ImageFolder(args.folder, args.out_dir.resolve())
+    check_writable(args.out_dir)
     with TemporaryDirectory() as temporary, StopRequest() as asked:
         spool = Spool(Path(temporary) / 'detections.jsonl')
         size = args.batch_size or 8
         counts = run(predictor, source, [spool], size, len(source), asked)
         if counts.interrupted:
             return 130
-        classes = predictor.classes
         selector = build_selector(settings, spool, labeled, len(classes))
-        judge = (
-            build_clip_filter(args.clip, labeled, classes)
-            if args.clip
-            else None
-        )
         selection = Selection(spool, selector, classes, judge)
         remove_labels(args.out_dir)
         try:

@@ -251,3 +251,28 @@ def test_size_mismatch__true_size_and_warning(voc_root, warnings):
     info = build(voc_root).get_data_info(0)
     assert (info['width'], info['height']) == (40, 30)
     assert 'another size than the image' in warnings()[0]
+
+
+@pytest.mark.parametrize('encoding', ['gb2312', 'shift_jis', 'utf-16'])
+def test_encodings__of_several_bytes(voc_root, encoding):
+    """expat itself knows UTF-8 and 16 of them."""
+    file = voc_root / 'Annotations/b.xml'
+    text = file.read_text()
+    assert not text.startswith('<?')
+    head = f'<?xml version="1.0" encoding="{encoding}"?>'
+    before = boxes(build(voc_root))
+    text = head + text.replace('<object>', '<!-- \u65e5\u672c --><object>')
+    file.write_bytes(text.encode(encoding))
+    assert boxes(build(voc_root)) == before
+
+
+@pytest.mark.parametrize(
+    'head, content',
+    [('gb2312', b'\xff\xff'), ('no-such', b''), ('ascii', b'\xe9')],
+)
+def test_encodings__that_do_not_fit(voc_root, head, content):
+    text = f'<?xml version="1.0" encoding="{head}"?><a>'.encode()
+    (voc_root / 'Annotations/b.xml').write_bytes(text + content + b'</a>')
+    with pytest.raises(DatasetError) as error:
+        build(voc_root)
+    assert_one_line(error, 'b.xml', 'no valid xml', 'correct')

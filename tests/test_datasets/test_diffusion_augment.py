@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import mmcv
 import numpy as np
 import pytest
 from dataset_files import write_image, write_xml
@@ -266,3 +267,42 @@ def test_wrapper__is_refused(tmp_path):
     both = ConcatDataset([coco_steel(tmp_path)])
     with pytest.raises(InputError, match=r'ConcatDataset.* is a wrapper'):
         DiffusionAugment(both, painter=COPIES, cache_dir=str(tmp_path))
+
+
+def test_colour__is_not_mixed_with_grey_paintings(tmp_path):
+    config = coco_steel(tmp_path / 'steel', pipeline=[])
+    for file in (tmp_path / 'steel').glob('*.png'):
+        image = mmcv.imread(str(file))
+        image[..., 0] //= 2  # of grey steel: 40 and more between channels
+        mmcv.imwrite(image, str(file))
+    with pytest.raises(InputError, match=r'png is in colour: give CopyPaste'):
+        DATASETS.build(wrapped(config, tmp_path))
+    dataset = DATASETS.build(
+        dict(wrapped(config, tmp_path), painter=dict(COPIES, channels=3))
+    )
+    painted = mmcv.imread(dataset.get_data_info(4)['img_path']).astype(int)
+    assert (painted[..., 2] - painted[..., 0]).mean() > 40
+
+
+def test_stock_data_set__boxes_beyond_the_border(tmp_path):
+    """mmdet's own give them as they are written; they are cut off."""
+    config = coco_steel(tmp_path / 'steel')
+    file = Path(config['ann_file'])
+    coco = json.loads(file.read_text())
+    for x in coco['annotations']:
+        x['bbox'] = [-3, -2, x['bbox'][2] + 3, x['bbox'][3] + 2]
+    file.write_text(json.dumps(coco))
+    stock = dict(
+        type='mmdet.CocoDataset',
+        ann_file=config['ann_file'],
+        data_prefix=config['data_prefix'],
+        metainfo=config['metainfo'],
+        pipeline=[],
+    )
+    dataset = DATASETS.build(
+        wrapped(stock, tmp_path, layout=dict(background='replace'))
+    )
+    assert dataset.real_dataset.get_data_info(0)['instances'][0]['bbox'][0] < 0
+    synthetic = json.loads(dataset.ann_file.read_text())['annotations']
+    assert [x for x in synthetic if x['synthetic']]
+    assert min(min(x['bbox'][:2]) for x in synthetic) == 0

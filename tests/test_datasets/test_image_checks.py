@@ -114,3 +114,25 @@ def test_image_size__unreadable_file_is_one_line(tmp_path):
     path.write_bytes(b'no image')
     with pytest.raises(DatasetError, match=r'broken\.jpg.*verify_images=True'):
         image_size(str(path))
+
+
+def test_line_scan__beyond_the_limit_of_pillow(tmp_path, monkeypatch):
+    """It refuses twice its limit, which OpenCV decodes all the same."""
+    path = tmp_path / 'long.png'
+    write_image(path, 40, 30)
+    expected = check_image(str(path))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 40 * 30 // 2 - 1)
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(path)
+    assert check_image(str(path)) == expected
+    assert image_size(str(path)) == (40, 30)
+
+
+def test_cache__of_a_folder_whose_name_is_not_utf8(tmp_path, cache_dir):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9')
+    os.mkdir(folder)
+    path = os.path.join(folder, 'a.png')
+    write_image(tmp_path / 'a.png', 40, 30)
+    os.rename(tmp_path / 'a.png', path)
+    assert check_images([path])[path].width == 40
+    assert len(os.listdir(cache_dir / 'image_checks')) == 1

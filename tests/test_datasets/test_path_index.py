@@ -182,3 +182,10 @@ def test_list_that_cannot_be_written__is_one_error_of_all_ranks(tmp_path):
     (tmp_path / 'cache').touch()
     with pytest.raises(DatasetError, match='cannot be written'):
         list_once(tmp_path, tmp_path / 'cache')
+
+
+def test_lines__mark_of_utf8_and_spaces_do_not_count(tmp_path):
+    content = b'\xef\xbb\xbfa.png\r\n  b c.png \r\n'
+    (tmp_path / 'list.txt').write_bytes(content)
+    index = PathIndex(tmp_path / 'list.txt', tmp_path / 'cache')
+    assert [index[0], index[1]] == ['a.png', 'b c.png']

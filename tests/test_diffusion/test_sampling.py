@@ -130,3 +130,13 @@ def test_velocity__by_hand(noise, draft, strength, steps):
         eps = a.sqrt() * v + (1 - a).sqrt() * x
         x = before.sqrt() * x0 + (1 - before).sqrt() * eps
     torch.testing.assert_close(found, x, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('num_steps', [60, 61, 103, 122])
+def test_v__as_many_steps_as_asked_for(noise, num_steps):
+    """1000 / 61 is rounded so that diffusers adds a step -1."""
+    scheduler = DDPMScheduler(1000, prediction_type='v_prediction')
+    says = Says()
+    ddim_paint(says, scheduler, noise, num_steps)
+    assert len(says.steps) == num_steps
+    assert says.steps[0] == 999 and min(says.steps) >= 0

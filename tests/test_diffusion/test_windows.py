@@ -8,6 +8,7 @@ from dsym.diffusion.windows import (
     paste,
     place_window,
     real_instances,
+    within_image,
 )
 
 SHAPE = 120, 200
@@ -96,3 +97,14 @@ def test_real_instances__without_those_to_ignore():
     ignored = dict(bbox=[0, 0, 9, 9], ignore_flag=1)
     info = dict(instances=[first, ignored, second])
     assert real_instances(info) == [first, second]
+
+
+def test_within_image__as_mmdet_gives_them():
+    def box(*corners):
+        return dict(bbox=[*corners], bbox_label=1)
+
+    info = dict(height=100, width=80, instances=[box(-1, 50, 40, 130)])
+    info['instances'] += [box(-9, 0, 0, 9), box(79, 1, 95, 2)]
+    found = within_image(info)
+    assert found['instances'] == [box(0, 50, 40, 100), box(79, 1, 80, 2)]
+    assert len(info['instances']) == 3  # a copy

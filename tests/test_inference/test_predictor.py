@@ -1,7 +1,9 @@
 """Predictions are those of mmdet's own functions."""
 
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmcv.transforms import Compose
@@ -16,6 +18,7 @@ from dsym.errors import InputError
 from dsym.inference import build_predictor, resolve_model
 from dsym.inference.fused_conv import FusedConv
 from dsym.inference.postprocess import select_boxes
+from dsym.inference.predictor import image_pipeline
 
 
 def same(ours, theirs):
@@ -138,3 +141,33 @@ def test_teacher_and_student__names_the_tool(tiny, tmp_path):
     files = resolve_model(tmp_path / 'semi.py', tiny.checkpoint)
     with pytest.raises(InputError, match=r'tools/export_detector\.py'):
         build_predictor(files, 0.0)
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'configs/yolov9/yolov9-t_1xb16-200e_neu-det-labeled20.py',
+        'configs/yolov9/yolov9-t_8xb16-500e_coco.py',
+        'projects/dsym/weights/yolov9-t_neu-det-labeled20.py',
+    ],
+)
+def test_padding__is_grey_in_all_channels(path):
+    """mmyolo repeats an int of ``pad_val``, and a float is blue alone."""
+    path = Path(__file__).resolve().parents[2] / path
+    found = image_pipeline(Config.fromfile(path))(
+        dict(img=np.full((120, 200, 3), 114, np.uint8), img_id=0)
+    )['inputs']
+    assert found.unique().tolist() == [114]
+
+
+def test_choose__nothing_thinner_than_a_pixel(predictor):
+    """Two are what clamping left of boxes in the padding."""
+    rows = [[10, 100, 60, 100], [10, 99.6, 60, 100], [10, 99, 60, 100]]
+    found = predictor.choose(
+        InstanceData(
+            bboxes=torch.tensor(rows),
+            scores=torch.ones(3),
+            labels=torch.zeros(3),
+        )
+    )
+    assert found.bboxes.tolist() == rows[2:]

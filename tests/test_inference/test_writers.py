@@ -16,7 +16,12 @@ from dsym.errors import InputError
 from dsym.inference.drawing import class_colors, draw_detections
 from dsym.inference.sources import Frame
 from dsym.inference.stream import batches
-from dsym.inference.writers import CocoWriter, CsvWriter, VideoWriter
+from dsym.inference.writers import (
+    CocoWriter,
+    CsvWriter,
+    DrawingWriter,
+    VideoWriter,
+)
 
 CLASSES = ('scratch', 'dent, deep')
 
@@ -142,3 +147,14 @@ def test_batches__none_gives_out_what_there_is():
     given = [*frames[:3], None, None, *frames[3:]]
     names = [[x.name for x in batch] for batch in batches(given, 2)]
     assert names == [['a', 'b'], ['c'], ['d', 'e']]
+
+
+def test_drawing__longer_than_a_jpeg_may_be(tmp_path):
+    writer = DrawingWriter(tmp_path, CLASSES)
+    image = np.zeros((500, 65501, 3), np.uint8)
+    writer.write(Frame('scan.tif', image), boxes_of())
+    writer.write(Frame('short.tif', image[:, :600]), boxes_of())
+    assert sorted(x.name for x in tmp_path.iterdir()) == [
+        'scan.tif.png',
+        'short.tif.jpg',
+    ]

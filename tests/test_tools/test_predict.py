@@ -205,6 +205,11 @@ def test_errors__one_line(tiny, tmp_path):
         (line,) = done.stderr.splitlines()
         assert f'--out-dir {folder}: its drawings' in line
     assert [x.name for x in folder.iterdir()] == ['a.png']
+    for more in ([], ['--watch', '0.05']):
+        done = predict(tiny, '/proc/nothing', folder, *more)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert '--out-dir /proc/nothing: nothing can be written' in line
 
 
 @pytest.mark.parametrize(

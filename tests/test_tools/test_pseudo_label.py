@@ -206,3 +206,7 @@ def test_errors__one_line(tiny, tmp_path):
         done = call_script(TOOL, *tiny, *arguments)
         assert done.returncode == 2 and message in done.stderr
         assert not out.exists()
+    folder = write_pictures(tmp_path / 'in', ['a.png'])
+    done = call_script(TOOL, *tiny, folder, '--out-dir', '/proc/no')
+    assert done.returncode == 2
+    assert '--out-dir /proc/no: nothing can be written' in done.stderr

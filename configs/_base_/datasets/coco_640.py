@@ -48,7 +48,7 @@ train_pipeline_stage2 = [
         type='mmyolo.LetterResize',
         scale=img_scale,
         allow_scale_up=True,
-        pad_val=dict(img=114.0)),
+        pad_val=dict(img=114)),
     dict(
         type='mmyolo.YOLOv5RandomAffine',
         max_rotate_degree=0.0,
@@ -64,7 +64,7 @@ test_pipeline = [
         type='mmyolo.LetterResize',
         scale=img_scale,
         allow_scale_up=False,
-        pad_val=dict(img=114.0)),
+        pad_val=dict(img=114)),
     dict(type='mmdet.LoadAnnotations', with_bbox=True),
     dict(
         type='mmdet.PackDetInputs',

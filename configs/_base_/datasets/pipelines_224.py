@@ -14,7 +14,7 @@ resize = dict(
     type='mmyolo.LetterResize',
     scale=img_scale,
     allow_scale_up=True,
-    pad_val=dict(img=114.0))
+    pad_val=dict(img=114))
 
 # Steel has no up or down: both flips, each on half of the images.
 flip_and_pack = [

@@ -2,7 +2,9 @@
 
 import math
 import os.path as osp
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Optional, Tuple
 
 from mmengine.registry import DATASETS
@@ -13,6 +15,7 @@ from .issues import DatasetError, Issue, malformed
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 DIFFICULT_POLICIES = ('keep', 'ignore', 'drop')
+ENCODING = re.compile(rb'\s*<\?xml[^>]*?encoding\s*=\s*["\']([\w.:-]+)')
 
 
 @DATASETS.register_module()
@@ -71,8 +74,8 @@ class DefectVOCDataset(DefectDataset):
         """
         raw = RawAnnotation()
         try:
-            root = ET.parse(path).getroot()
-        except (ET.ParseError, UnicodeDecodeError) as error:
+            root = parse_xml(Path(path).read_bytes())
+        except (ET.ParseError, ValueError, LookupError) as error:
             raw.issues.append(malformed(path, f'is no valid xml ({error})'))
             return raw
         raw.size = _image_size(root)
@@ -156,3 +159,28 @@ def _image_size(root: ET.Element) -> Optional[Tuple[int, int]]:
     width = _number(root.find('size/width'))
     height = _number(root.find('size/height'))
     return (int(width), int(height)) if width and height else None
+
+
+def parse_xml(content: bytes) -> ET.Element:
+    """Parse xml in any encoding that Python knows.
+
+    Args:
+        content (bytes): Of a file.
+
+    Returns:
+        ET.Element: Its root.
+
+    Raises:
+        ET.ParseError: If it is no xml.
+        ValueError: If it is not in the encoding that it declares.
+        LookupError: If nobody knows this encoding.
+    """
+    try:
+        return ET.fromstring(content)
+    except ValueError:
+        # expat reads no encoding of several bytes but UTF-8 and 16, and
+        # Chinese and Japanese tools write GBK and Shift-JIS
+        declared = ENCODING.match(content)
+        if declared is None:
+            raise
+        return ET.fromstring(content.decode(declared[1].decode()))

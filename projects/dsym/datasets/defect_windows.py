@@ -8,7 +8,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..diffusion.examples import KEPT, read_image
-from ..diffusion.windows import cut_window, place_window, real_instances
+from ..diffusion.windows import (
+    cut_window,
+    place_window,
+    real_instances,
+    within_image,
+)
 from ..errors import InputError
 from .real_images import real_part
 
@@ -72,7 +77,7 @@ class DefectWindowDataset(Dataset):
         places = [
             (i, j, box['bbox_label'])
             for i in range(len(dataset))
-            for j, box in enumerate(real_instances(dataset.get_data_info(i)))
+            for j, box in enumerate(real_instances(self.info(i)))
         ]
         if not places:
             raise InputError(
@@ -89,6 +94,10 @@ class DefectWindowDataset(Dataset):
 
     def full_init(self) -> None:
         """Nothing is left to do."""
+
+    def info(self, index: int) -> dict:
+        """Data info of an image, its boxes within it."""
+        return within_image(self.dataset.get_data_info(index))
 
     def image(self, path: str) -> np.ndarray:
         """Read an image, or take it from those read last."""
@@ -113,7 +122,7 @@ class DefectWindowDataset(Dataset):
         """
         rng = np.random.default_rng(np.random.randint(2**31))
         i, j, _ = self.places[index]
-        info = self.dataset.get_data_info(i)
+        info = self.info(i)
         image = self.image(info['img_path'])
         real = real_instances(info)
         real = [real[j], *real]

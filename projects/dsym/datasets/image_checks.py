@@ -66,6 +66,8 @@ def decode_image(path: str) -> Tuple[Optional[np.ndarray], str]:
             return None, 'file is empty'
         with Image.open(BytesIO(content)) as image:
             image.load()
+    except Image.DecompressionBombError:
+        pass  # a line scan; OpenCV's own limit is six times as high
     # Pillow's decoders raise whatever their format's parser stumbles over.
     except Exception as error:
         return None, f'{type(error).__name__}: {error}'
@@ -107,6 +109,11 @@ def image_size(path: str) -> Tuple[int, int]:
             width, height = image.size
             if image.getexif().get(EXIF_ORIENTATION) in TRANSPOSED:
                 width, height = height, width
+    except Image.DecompressionBombError:
+        pixels, reason = decode_image(path)
+        if pixels is None:
+            raise DatasetError(f'{path}: {reason}: restore it') from None
+        return pixels.shape[1], pixels.shape[0]
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(
             f'{path} cannot be read as an image ({error}): restore it, or '
@@ -116,7 +123,7 @@ def image_size(path: str) -> Tuple[int, int]:
 
 
 def _cache_file(folder: str, cache_dir: str) -> str:
-    key = hashlib.sha256(osp.realpath(folder).encode()).hexdigest()[:24]
+    key = hashlib.sha256(os.fsencode(osp.realpath(folder))).hexdigest()[:24]
     return osp.join(cache_dir, f'{key}.json')
 
 

@@ -5,6 +5,7 @@ import os
 import socket
 import sqlite3
 import uuid
+from codecs import BOM_UTF8
 from contextlib import closing
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence, Tuple, Union
@@ -70,7 +71,7 @@ class PathIndex:
         return self.length
 
     def __getitem__(self, index: int) -> str:
-        """The line of an index, without its end.
+        """The line of an index, without its end and spaces around it.
 
         Raises:
             IndexError: If there is no such line.
@@ -82,7 +83,10 @@ class PathIndex:
             start = int.from_bytes(file.read(8), 'little')
         with self.list_file.open('rb') as file:
             file.seek(start)
-            return os.fsdecode(file.readline().rstrip(b'\r\n'))
+            line = file.readline()
+        if start == 0:  # Windows editors mark UTF-8
+            line = line.removeprefix(BOM_UTF8)
+        return os.fsdecode(line.strip())
 
 
 def write_starts(list_file: Path, starts_file: Path) -> None:

@@ -47,7 +47,8 @@ def ddim_paint(
         timestep_spacing='trailing' if velocity else 'leading',
     )
     ddim.set_timesteps(num_steps, device=noise.device)
-    steps, x = ddim.timesteps, noise
+    # of 61 steps, and 28 more numbers below 500, rounding gives a last one, -1
+    steps, x = ddim.timesteps[:num_steps], noise
     if draft is not None:
         steps = steps[num_steps - round(strength * num_steps) :]
         if not len(steps) or not 0 < strength <= 1:

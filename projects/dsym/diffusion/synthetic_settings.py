@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from ..errors import InputError
 from ..weights import resolve_weights
+from .windows import within_image
 
 VERSION = 8  # of what is painted from the same settings
 BLOCK = 2**20  # bytes of a file that are read at once
@@ -44,7 +45,7 @@ def labelled_set(dataset: BaseDataset) -> LabelledSet:
 
     Returns:
         LabelledSet: ``img_path``, ``height``, ``width`` and ``instances`` of
-        each.
+        each, within the image.
 
     Raises:
         InputError: If the data set does not say one of these.
@@ -59,7 +60,10 @@ def labelled_set(dataset: BaseDataset) -> LabelledSet:
             'painting needs: take a labelled detection data set, such as '
             'VerifiedCocoDataset'
         ) from None
-    return LabelledSet(dict(classes=list(dataset.metainfo['classes'])), kept)
+    return LabelledSet(
+        dict(classes=list(dataset.metainfo['classes'])),
+        [within_image(info) for info in kept],
+    )
 
 
 def labels_digest(labelled: LabelledSet) -> str:

@@ -102,6 +102,31 @@ def real_instances(info: dict) -> list:
     return [x for x in info['instances'] if not x.get('ignore_flag', 0)]
 
 
+def within_image(info: dict) -> dict:
+    """Cut the boxes of a data info off at the border of the image.
+
+    mmdet's data sets give boxes as they are written, and a VOC box of the
+    first pixel begins at -1 there.
+
+    Args:
+        info (dict): With ``instances``; without ``height`` and ``width``
+            boxes are cut off at 0 alone.
+
+    Returns:
+        dict: A copy, without boxes of which nothing is in the image.
+    """
+    limits = [info.get('width', np.inf), info.get('height', np.inf)] * 2
+    found = []
+    for instance in info['instances']:
+        box = [
+            min(max(float(x), 0.0), float(limit))
+            for x, limit in zip(instance['bbox'], limits)
+        ]
+        if box[2] > box[0] and box[3] > box[1]:
+            found.append(dict(instance, bbox=box))
+    return dict(info, instances=found)
+
+
 def feather_width(shorter: float, replaces: bool = False) -> float:
     """Over how many px the edge of a box with a shorter side is mixed.
 

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS
 from ..datasets.steel_cache import start_worker
 from ..engine.cpu_threads_hook import usable_cores
 from ..errors import InputError
-from .examples import DefectExamples
+from .examples import DefectExamples, read_image
 from .layout import DefectLayout
 from .quality_gate import Candidate, build_gate
 from .synthesizer import Synthesizer, Synthetic
@@ -30,6 +30,8 @@ from .synthetic_settings import (
 )
 
 CHUNK = 32  # images a chunk: a batch of the painter
+LOOKED_AT = 8  # real images, for their colour
+GREYISH = 8  # grey values between channels, as JPEG has in grey images
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Workshop:
             layout = DefectLayout(labelled, **recipe.layout)
         except (TypeError, KeyError) as error:
             raise InputError(f'DiffusionAugment: {error}') from error
+        check_colour(painter.channels, labelled)
         self.synthesize = Synthesizer(layout, painter, recipe.seed)
         self.gate = build_gate(recipe.gate, classes, labelled)
         self.folder = folder
@@ -137,6 +140,35 @@ class Workshop:
         temporary.write_text(json.dumps(records))
         temporary.replace(target)
         return records
+
+
+def check_colour(channels: int, labelled: LabelledSet) -> None:
+    """Refuse to paint grey images for a set in colour.
+
+    A detector would learn that grey is synthetic.
+
+    Args:
+        channels (int): Of the painter.
+        labelled (LabelledSet): Real images; the first few are looked at.
+
+    Raises:
+        InputError: If the painter is grey and half of them are not.
+    """
+    if channels != 1:
+        return
+    paths = [
+        labelled.get_data_info(i)['img_path'] for i in range(len(labelled))
+    ]
+    spreads = [
+        np.ptp(read_image(path, 3).astype(int), axis=2).mean()
+        for path in paths[:LOOKED_AT]
+    ]
+    if np.median(spreads) > GREYISH:
+        raise InputError(
+            f'painter: it paints grey images and {paths[0]} is in colour: '
+            'give CopyPastePainter or PipelinePainter channels=3, or train a '
+            'model with image_channels=3'
+        )
 
 
 def record(

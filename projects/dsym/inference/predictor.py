@@ -23,6 +23,7 @@ from .onnx_backend import OnnxBackend
 # An image longer than so many sides of the network's input loses its small
 # defects.
 LARGE = 4
+MIN_SIDE = 1.0  # px of a detection
 
 Backend = Callable[
     [Sequence[Tensor], Sequence[DetDataSample]], List[InstanceData]
@@ -153,8 +154,15 @@ class Predictor:
         )
 
     def choose(self, boxes: InstanceData) -> InstanceData:
-        """Keep boxes of enough score, the best first, in plain float32."""
+        """Keep boxes of enough score, the best first, in plain float32.
+
+        What reaches into the padding is cut off at the border of the image;
+        a strip thinner than a pixel may be left, which is no detection and
+        an error in a file of labels.
+        """
         boxes = boxes[boxes.scores >= self.score_thr]
+        sides = boxes.bboxes[:, 2:] - boxes.bboxes[:, :2]
+        boxes = boxes[(sides >= MIN_SIDE).all(1)]
         boxes = boxes[boxes.scores.argsort(descending=True, stable=True)]
         boxes.bboxes, boxes.scores = boxes.bboxes.float(), boxes.scores.float()
         boxes.labels = boxes.labels.long()

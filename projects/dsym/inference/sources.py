@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 import cv2
@@ -246,6 +247,26 @@ def check_apart(root: Path, out_dir: Path, listed: bool = False) -> None:
             f'--out-dir {out_dir}: its drawings would lie among the images of '
             f'{root}; give another folder'
         )
+
+
+def check_writable(out_dir: Path) -> None:
+    """Make a folder of results, before anything is computed.
+
+    Args:
+        out_dir (Path): The folder.
+
+    Raises:
+        InputError: If no file can be written there.
+    """
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out_dir):
+            pass
+    except OSError as error:
+        raise InputError(
+            f'--out-dir {out_dir}: nothing can be written there '
+            f'({error.strerror}): give another folder'
+        ) from None
 
 
 def open_source(inputs: Sequence[str], skip: Path):

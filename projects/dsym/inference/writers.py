@@ -18,6 +18,7 @@ from .sources import Frame
 COLUMNS = ('image', 'class', 'score', 'x1', 'y1', 'x2', 'y2')
 VIDEO_COLUMNS = (*COLUMNS, 'frame', 'time')
 DIGITS = 2  # of pixels
+JPEG_SIDE = 65500  # px, the longest that libjpeg writes
 
 
 class Writer:
@@ -268,7 +269,8 @@ class DrawingWriter(Writer):
         """Draw an image."""
         name = frame.name
         if not name.lower().endswith(('.jpg', '.jpeg', '.png')):
-            name += '.jpg'
+            long = max(frame.image.shape[:2]) > JPEG_SIDE
+            name += '.png' if long else '.jpg'
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         drawn = draw_detections(frame.image, boxes, self.classes)

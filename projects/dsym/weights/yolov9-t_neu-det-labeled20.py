@@ -112,7 +112,7 @@ test_dataloader = dict(
             dict(type='CenterBrightness'),
             dict(
                 allow_scale_up=True,
-                pad_val=dict(img=114.0),
+                pad_val=dict(img=114),
                 scale=(
                     224,
                     224,

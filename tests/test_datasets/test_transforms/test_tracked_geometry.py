@@ -6,7 +6,7 @@ from mmdet.structures.bbox import HorizontalBoxes, bbox_project
 from mmengine.registry import TRANSFORMS
 
 SIZES = [(200, 120), (90, 210), (200, 200), (131, 77)]  # (height, width)
-LETTER = dict(scale=(224, 224), pad_val=dict(img=114.0))
+LETTER = dict(scale=(224, 224), pad_val=dict(img=114))
 AFFINE = dict(bbox_clip_border=False, min_area_ratio=0.0, max_aspect_ratio=1e3)
 STEPS = {
     'letter': [dict(type='TrackedLetterResize', **LETTER)],
