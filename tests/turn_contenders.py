@@ -1,5 +1,6 @@
 """Contenders of a benchmark, in processes that import nothing else."""
 
+import os
 import sys
 import tempfile
 import time
@@ -32,6 +33,19 @@ def not_installed(gate):
 
 def silent(gate):
     time.sleep(600)
+
+
+@dataclass
+class Named:
+    """Writes the id of its process at its first step."""
+
+    log: str
+
+    def __call__(self, gate):
+        with open(self.log, 'w') as file:
+            file.write(str(os.getpid()))
+        while True:
+            gate()
 
 
 @dataclass

@@ -24,9 +24,10 @@ import time
 import traceback
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from json_file import write_json
+from mmengine.config import DictAction
 from studies.paper_tables import page
 from studies.plan import Run, StudyError, check_record, load_study
 from studies.progress import watch
@@ -86,6 +87,10 @@ def as_options(options: Dict[str, Any]) -> List[str]:
     """Spell overrides as ``--cfg-options`` takes them.
 
     It takes no dicts: each of their values is one of its own.
+
+    Raises:
+        StudyError: If it would read another value: hash and record are of
+            the one that is given here.
     """
     spelled = []
     for key, value in options.items():
@@ -93,9 +98,22 @@ def as_options(options: Dict[str, Any]) -> List[str]:
             inside = {f'{key}.{x}': y for x, y in value.items()}
             spelled += as_options(inside)[1:]
         else:
-            shown = json.dumps(value) if isinstance(value, list) else value
-            spelled.append(f'{key}={shown}')
+            read = read_option(str(value))
+            if read != value:
+                raise StudyError(
+                    f'{key}: --cfg-options would read {value!r} as {read!r}: '
+                    'put it into a config; a path takes no spaces and commas'
+                )
+            spelled.append(f'{key}={value}')
     return ['--cfg-options', *spelled] if spelled else []
+
+
+def read_option(text: str) -> Any:
+    """What ``--cfg-options`` makes of a value's text."""
+    try:
+        return DictAction._parse_iterable(text)
+    except AssertionError as error:  # of brackets without a partner
+        return error
 
 
 class Worker:
@@ -179,10 +197,18 @@ class Worker:
             )  # fmt: skip
 
     def checkpoint(self) -> str:
-        """The trained weights."""
-        if self.run.trainer == 'official':
-            return str(self.run.work_dir / 'converted.pth')
-        return str(last_checkpoint(self.run.work_dir))
+        """The trained weights.
+
+        Raises:
+            StudyError: If they are gone.
+        """
+        found = trained_weights(self.run)
+        if found is None:
+            raise StudyError(
+                f'{self.run.work_dir} was trained and its checkpoint is gone: '
+                'remove the folder to train again'
+            )
+        return str(found)
 
     def test(self, name: str) -> None:
         """Evaluate the last checkpoint."""
@@ -190,7 +216,7 @@ class Worker:
         options = {
             **self.run.all_options,
             **self.run.tests[name],
-            'test_evaluator.outfile_prefix': folder / 'result',
+            'test_evaluator.outfile_prefix': str(folder / 'result'),
             'test_evaluator.save_predictions': True,
         }
         self.call(
@@ -230,6 +256,14 @@ def result_of(run: Run) -> Path:
     return run.record if run.tests else run.work_dir
 
 
+def trained_weights(run: Run) -> Optional[Path]:
+    """Find the checkpoint that a run is evaluated with; None without any."""
+    if run.trainer == 'official':
+        path = run.work_dir / 'converted.pth'
+        return path if path.exists() else None
+    return last_checkpoint(run.work_dir)
+
+
 def is_recorded(run: Run) -> bool:
     """Whether a run has its JSON, of this very config and with all tests.
 
@@ -246,10 +280,11 @@ def is_recorded(run: Run) -> bool:
     record = load_json(source)
     check_record(run, record, result_of(run))
     missing = [name for name in run.tests if name not in record['metrics']]
-    if missing and not run.work_dir.exists():
+    if missing and trained_weights(run) is None:
+        folder = ' and the folder' * run.work_dir.exists()
         raise StudyError(
-            f'{run.record} has no test {missing[0]} and {run.work_dir}, where '
-            'its checkpoint was, is gone: remove the file to train again'
+            f'{run.record} has no test {missing[0]} and its checkpoint in '
+            f'{run.work_dir} is gone: remove the file{folder} to train again'
         )
     return not missing
 
@@ -342,6 +377,7 @@ def main() -> None:
         elif args.command == 'status':
             show_status(args)
         elif args.command == 'paper':
+            args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(page(args.tables))
             print(args.out)
         else:

@@ -1,5 +1,7 @@
 """The alternation that tools/benchmark.py measures with."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -7,7 +9,14 @@ import pytest
 import torch
 from mmengine.registry import MODELS, init_default_scope
 from require_peer import require_peer
-from turn_contenders import Litter, Sleeper, broken, not_installed, silent
+from turn_contenders import (
+    Litter,
+    Named,
+    Sleeper,
+    broken,
+    not_installed,
+    silent,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
@@ -68,6 +77,32 @@ def test_failure_is_named(monkeypatch, contender, message, patience):
     monkeypatch.setattr(alternation, 'PATIENCE', patience)
     with pytest.raises(alternation.ContenderError, match=message):
         alternate({'bad': contender}, rounds=1, steps=1, say=lambda text: None)
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """Two turns of a contender that is killed after a line of progress."""
+    log = tmp_path / 'log'
+
+    def run(when):
+        def say(text):
+            if text.startswith(when):
+                os.kill(int(log.read_text()), signal.SIGKILL)
+
+        return alternate({'x': Named(str(log))}, rounds=2, steps=1, say=say)
+
+    return run
+
+
+@pytest.mark.parametrize('when', ['x: ready', 'round 1/2'])
+def test_contender_killed_between_its_turns_is_named(killed, when):
+    message = 'x: its process ended'
+    with pytest.raises(alternation.ContenderError, match=message):
+        killed(when)
+
+
+def test_contender_killed_after_its_turns_is_measured(killed):
+    assert len(killed('round 2/2')['x'].seconds) == 2
 
 
 def test_temporary_files_are_removed(tmp_path):

@@ -209,7 +209,7 @@ def run(monkeypatch, tmp_path):
     def stub(args):
         yield 'stub/train', rows
 
-    def run(baseline):
+    def run(baseline, *options):
         path = tmp_path / 'baseline.json'
         path.write_text(baseline)
         out = tmp_path / 'out.json'
@@ -218,7 +218,7 @@ def run(monkeypatch, tmp_path):
             sys,
             'argv',
             ['benchmark.py', 'stub', '--json', str(out)]
-            + ['--compare', str(path)],
+            + ['--compare', str(path), *options],
         )
         with pytest.raises(SystemExit) as end:
             benchmark.main()
@@ -350,6 +350,16 @@ def test_only__of_another_suite_is_refused(
         f'benchmark.py: error: --only {only}: {what} has no such part: '
         f'{remedy}'
     )
+
+
+def test_main__only_is_compared_with_what_it_measured(run, monkeypatch):
+    monkeypatch.setattr(benchmark, 'ONLY', dict(stub=['train']))
+    before = json.loads(baseline(1.5))
+    (rows,) = before[0]['results'].values()
+    before[0]['results']['stub/infer'] = rows
+    assert run(json.dumps(before)) == 1
+    assert run(json.dumps(before), '--only', 'train') == 0
+    assert run(baseline(3.0), '--only', 'train') == 1
 
 
 @pytest.mark.parametrize(('second', 'status'), [(1.9, 0), (1.1, 1)])

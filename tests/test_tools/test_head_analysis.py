@@ -1,12 +1,39 @@
 """What analysis tools say of scans and of how far a head sees."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from ablate_scans import Sizes, choices
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from receptive_field import fields, spread
+from tiny_run import call_script, write_config
 from torch import nn
 
 from dsym.models.layers import Scan2D
+
+ROOT = Path(__file__).parents[2]
+HEAD = {
+    'model.bbox_head.type': 'MambaHead',
+    'model.bbox_head.head_module.type': 'MambaHeadModule',
+}
+
+
+@pytest.mark.parametrize('name', ['ablate_scans', 'receptive_field'])
+def test_record__in_a_folder_that_is_not_there_yet(tmp_path, name):
+    path = write_config(tmp_path, ROOT / 'configs')
+    config = Config.fromfile(path)
+    config.merge_from_dict(HEAD)
+    init_default_scope('mmdet')
+    torch.save(MODELS.build(config.model).state_dict(), tmp_path / 'a.pth')
+    out = tmp_path / 'new' / 'folder' / 'record.json'
+    options = ['--cfg-options', *(f'{k}={v}' for k, v in HEAD.items())]
+    tool = ROOT / 'tools' / 'analysis_tools' / f'{name}.py'
+    done = call_script(tool, path, tmp_path / 'a.pth', '--out', out, *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(out.read_text())['config'] == 'tiny'
 
 
 def test_spread__of_two_pixels():

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from dataset_files import write_image, write_xml
-from peers.official_training import OfficialTraining
+from mmengine.config import Config
+from peers.official_training import OfficialTraining, write_yolo_folder
 from peers.official_yolov9 import find_official
 from require_peer import require_peer
-from tiny_run import call_script
+from tiny_run import call_script, write_config
 
 ROOT = Path(__file__).parents[2]
 CONFIG = (
@@ -50,6 +51,19 @@ def train(tmp_path, monkeypatch):
         assert not done.returncode, done.stderr
 
     return train
+
+
+def test_links__lead_to_the_data_after_these_have_moved(tmp_path):
+    (tmp_path / 'run').mkdir()
+    config = Config.fromfile(write_config(tmp_path / 'run', ROOT / 'configs'))
+    data = config.train_dataloader.dataset
+    write_yolo_folder(config, tmp_path / 'work')
+    moved = Path(data.data_root).rename(tmp_path / 'moved')
+    data.data_root = str(moved)
+    names, _ = write_yolo_folder(config, tmp_path / 'work')
+    links = [Path(line) for line in names.read_text().splitlines()]
+    assert len(links) == 8
+    assert all(moved in link.resolve(strict=True).parents for link in links)
 
 
 def test_two_epochs_by_the_tool(train, tmp_path):

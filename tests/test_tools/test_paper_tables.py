@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny_run import call_script
 
 REPO = Path(__file__).parents[2]
 sys.path.insert(0, str(REPO / 'tools'))
@@ -19,6 +20,15 @@ TABLES = REPO / 'docs' / 'paper_tables.yaml'
 def test_page__is_that_of_the_committed_records():
     page = (REPO / 'docs' / 'paper_tables.md').read_text()
     assert paper_tables.page(TABLES) == page
+
+
+def test_page__in_a_folder_that_is_not_there_yet(tmp_path):
+    out = tmp_path / 'new' / 'page.md'
+    done = call_script(
+        REPO / 'tools' / 'study.py', 'paper', TABLES, '--out', out
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    assert out.read_text() == paper_tables.page(TABLES)
 
 
 def planned_in(node):

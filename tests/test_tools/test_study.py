@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from study_files import write_study
 from tiny_run import call_script
+
+from dsym.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -139,6 +142,24 @@ def test_finished_test__with_other_options_is_made_again(worker):
     # what was killed may have left figures: neither has a stamp now
     make(a=options).work()
     assert calls == ['a', 'a']
+
+
+def test_new_test__of_a_run_whose_checkpoint_is_gone(worker):
+    """Its folder is there; the stamp of its training too."""
+    make, _ = worker
+    made = make(a={})
+    run, study = made.run, importlib.import_module('study')
+    run.results.mkdir()
+    record = dict(config_hash=run.hash(), tests={}, metrics={})
+    run.record.write_text(json.dumps(record))
+    with pytest.raises(InputError, match='has no test a and its checkpoint'):
+        study.is_recorded(run)
+    with pytest.raises(InputError, match='remove the folder to train again'):
+        made.checkpoint()
+    path = run.work_dir / 'epoch_3.pth'
+    torch.save({}, path)
+    assert not study.is_recorded(run)
+    assert made.checkpoint() == str(path)
 
 
 def test_run_that_fails__does_not_block_the_others(tmp_path, call):

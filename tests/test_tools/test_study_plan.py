@@ -49,6 +49,22 @@ def test_mistakes(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
+    'value',
+    ['/my work/x', '/a,b/x', 'a photo', ['a b'], '0123', [{'a': 1}], '[a,b'],
+)
+def test_options__that_would_arrive_changed_are_refused(value):
+    with pytest.raises(InputError, match=r'^x\.y: --cfg-options would read'):
+        as_options({'x': {'y': value}})
+
+
+def test_options__arrive_as_they_are_given():
+    given = {'a': [None, 1, True, 'b', [0.5]], 'c': '/d/e_f', 'g': 1e-06}
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    assert parser.parse_args(as_options(given)).cfg_options == given
+
+
+@pytest.mark.parametrize(
     ('content', 'message'),
     [
         (dict(runs=['tiny']), "run 'tiny': give a mapping"),

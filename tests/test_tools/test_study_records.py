@@ -85,6 +85,28 @@ def test_table__files_that_are_no_records_are_left_out(tmp_path):
     assert 'none of these files is a record' in none.stderr
 
 
+def test_table__figures_and_classes_that_not_all_seeds_have(tmp_path):
+    """-1 stands for no truth: neither a score nor a part of a mean."""
+    keys = ('AP50', 'AP', 'precision', 'recall', 'f1')
+    paths = []
+    for seed, (cls, value) in enumerate([('a', -1), ('b', 0.5), ('b', 0.7)]):
+        scores = dict.fromkeys(('mAP_50', 'precision', 'recall'), value)
+        scores.update(mAP=-1, f1=0.0)
+        scores.update({f'{cls}_{key}': abs(value) for key in keys})
+        metrics = dict(dev=scores)
+        paths.append(recorded(tmp_path / 'x', seed=seed, metrics=metrics))
+    lines = call('table', *paths, '--classes').stdout.splitlines()
+    both = '60.0 ± 14.1'
+    assert lines[2] == (
+        f'| plain | dev | 0, 1, 2 | 30 | {both} | - | {both} | {both} '
+        '| 0.0 ± 0.0 |'
+    )
+    assert lines[-2:] == [
+        '| a' + ' | 100.0' * 5 + ' |',
+        '| b' + f' | {both}' * 5 + ' |',
+    ]
+
+
 def recorded(folder, name='plain', seed=0, **content):
     """Write a record."""
     keys = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
@@ -141,6 +163,23 @@ def test_groups__have_one_config_and_its_options():
         group_records([records[0], records[0]])
 
 
+def test_groups__have_each_seed_that_began_with_its_own():
+    """However the study wrote it; and all that began with one of them."""
+
+    def began(seed, with_):
+        options = dict(load_from=f'{with_}/epoch_9.pth')
+        metrics = dict(dev={})
+        return dict(name='a', seed=seed, options=options, metrics=metrics)
+
+    own = [began(0, 'x_seed{seed}'), began(2, 'x_seed2'), began(3, 'x_seed3')]
+    one = [began(seed, 'x_seed0') for seed in (0, 1)]
+    for records in (own, one):
+        assert group_records(records) == {('a', 'dev'): records}
+    # of 20, 2 is no part
+    other = began(2, 'x_seed20')
+    assert len(group_records([own[0], other])) == 2
+
+
 def test_figures__of_a_training_that_logged_no_step(tmp_path):
     """With a budget the checkpoint has the minutes, else nothing has."""
     run = load_study(write_study(tmp_path), tmp_path, tmp_path)[0]
@@ -155,6 +194,23 @@ def test_figures__of_a_training_that_logged_no_step(tmp_path):
     torch.save(state, path)
     with pytest.raises(InputError, match='none of its 3 steps'):
         training_figures(run)
+
+
+def test_figures__are_of_the_steps_that_the_checkpoint_has(tmp_path):
+    """Killed at 60 of them, it went on from 30 and ended with its minutes."""
+    run = load_study(write_study(tmp_path), tmp_path, tmp_path)[0]
+    for day, steps, loss in ((1, (20, 40, 60), 9.0), (2, (40, 44), 5.0)):
+        folder = run.work_dir / f'2026010{day}_000000' / 'vis_data'
+        folder.mkdir(parents=True)
+        rows = [
+            dict(loss=loss, time=1.0, step=x, epoch=1 + x // 20) for x in steps
+        ]
+        (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, rows)))
+    torch.save(dict(meta=dict(iter=42, epoch=3)), run.work_dir / 'iter_42.pth')
+    figures = training_figures(run)
+    # 44 was logged and lost
+    assert figures['losses'] == [9.0, 5.0]
+    assert (figures['epochs'], figures['steps']) == (3, 42)
 
 
 def test_json__has_null_for_what_json_lacks(tmp_path):
@@ -185,6 +241,32 @@ def test_record__of_pseudo_labels_has_an_audit_beside_it(tmp_path):
     write_record(run._replace(trainer='official'), {})
     assert run.record.is_file()
     assert read_results(run.results).audits == {'tiny_seed3': content}
+
+
+def test_record__keeps_tests_that_the_study_no_longer_names(tmp_path):
+    """Of the same config; what another one left is none of its own."""
+
+    def tested(name, score):
+        path = write_study(tmp_path, tests={name: {}})
+        run = load_study(path, tmp_path, tmp_path)[0]
+        folder = run.work_dir / f'test_{name}' / '20260101_000000'
+        folder.mkdir(parents=True)
+        figures = json.dumps({'defect/mAP_50': score})
+        (folder / '20260101_000000.json').write_text(figures)
+        plan = dict(epochs=1, steps=2, minutes=3.0)
+        (run.work_dir / 'official.json').write_text(json.dumps(plan))
+        return run._replace(trainer='official')
+
+    dev, paper = tested('dev', 0.5), tested('paper', 0.25)
+    write_record(dev, dict(config_hash='a'))
+    write_record(paper, dict(config_hash='a'))
+    record = json.loads(paper.record.read_text())
+    assert record['tests'] == dict(dev={}, paper={})
+    assert record['metrics'] == dict(
+        dev=dict(mAP_50=0.5), paper=dict(mAP_50=0.25)
+    )
+    write_record(dev, dict(config_hash='b'))
+    assert [*json.loads(dev.record.read_text())['metrics']] == ['dev']
 
 
 def test_losses__of_epochs_or_of_lines():

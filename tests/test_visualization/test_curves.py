@@ -119,6 +119,16 @@ def test_read_scalars__resumed_run(tmp_path):
     assert list(lr_axes.get_lines()[0].get_ydata()) == [0.1, 0.1]
 
 
+def test_read_scalars__steps_that_a_kill_has_lost(tmp_path):
+    """The next session goes on at 15 and ends before the first one did."""
+    for name, steps, loss in (('a', (10, 20, 30), 1), ('b', (20, 25), 2)):
+        write_session(tmp_path, name, [dict(loss=loss, step=x) for x in steps])
+    # killed before it logged anything
+    write_session(tmp_path, 'c', [])
+    found = [(x['step'], x['loss']) for x in read_scalars(tmp_path)]
+    assert found == [(10, 1), (20, 2), (25, 2)]
+
+
 def test_training_minutes__of_phases_with_lines_of_their_own():
     """40 steps of 3 s, then 20 of 12 s."""
     lines = [

@@ -158,6 +158,32 @@ def test_study_report__tables_and_words(study):
     assert '--run WORK_DIR' in text
 
 
+def test_study_report__has_classes_of_all_runs_and_no_score_of_minus_1(study):
+    """As of a class or a whole set without truth."""
+    x, other, y = (x['metrics']['test'] for x in study.records)
+    y['b_AP'], y['b_AP50'] = y.pop('a_AP'), y.pop('a_AP50')
+    x['mAP_50'] = -1
+    page = Page(study_report(study, None, Pictures()))
+    assert ['a', '60.0 ± 14.1', '-'] in page.cells
+    assert ['b', '-', '40.0'] in page.cells
+    bars = ablation_bars(study, 'mAP_50')
+    assert [(x.spread.mean, x.spread.seeds) for x in bars] == [
+        (0.7, 1), (0.4, 1),
+    ]  # fmt: skip
+    other['mAP_50'] = y['mAP_50'] = -1
+    page = Page(study_report(study, None, Pictures()))
+    assert ['y', 'test', '1', '10', '-', *['50.0'] * 4] in page.cells
+
+
+def test_study_report__counts_seeds_of_a_run_not_of_its_name(study):
+    """Of x there are two runs, of a seed each."""
+    for record, epochs in zip(study.records, (20, 60)):
+        record['options'] = {'max_epochs': epochs}
+    text = study_report(study, None, Pictures())
+    names = 'x (max_epochs=20), x (max_epochs=60), y'
+    assert f'without an error bar: {names}.' in text
+
+
 def test_study_report__says_what_seeds_do_not_tell_apart(study):
     study.records[2]['metrics']['test']['mAP_50'] = 0.47
     text = study_report(study, None, Pictures())
@@ -226,10 +252,10 @@ def test_audit__epoch_without_boxes():
 def test_inline_svg__ids_differ_and_text_stays():
     style = dict(color='black')
     figure = line_chart([Line('a', [0, 1], [0, 1], style)], 'x$y$', 'z')
-    first, second = (inline_svg(figure, key, '"<>') for key in 'ab')
+    first, second = (inline_svg(figure, key, '"<>\\s') for key in 'ab')
     assert not set(Page(first).ids) & set(Page(second).ids)
     assert '>x$y$</text>' in first
-    assert 'aria-label="&quot;&lt;&gt;"' in first
+    assert 'aria-label="&quot;&lt;&gt;\\s"' in first
     assert 'var(--ink)' in first
     for forbidden in ('<style', '<metadata', '<!--', 'xmlns', '#000000'):
         assert forbidden not in first

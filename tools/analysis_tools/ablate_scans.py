@@ -95,6 +95,8 @@ class Sizes:
 def main() -> None:
     """Evaluate and print."""
     args = parse_args()
+    if args.out:  # what cannot be written is not worth measuring
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     config = Config.fromfile(args.config)
     config.merge_from_dict(args.cfg_options or {})
     config.load_from = args.checkpoint

@@ -101,6 +101,8 @@ def fields(model: nn.Module, images: Tensor) -> List[List[Dict[str, float]]]:
 def main() -> None:
     """Measure and print."""
     args = parse_args()
+    if args.out:  # what cannot be written is not worth measuring
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     config = Config.fromfile(args.config)
     config.merge_from_dict(args.cfg_options or {})
     init_default_scope(config.get('default_scope', 'mmdet'))

@@ -13,8 +13,9 @@ import shutil
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import Callable, Dict, List, NamedTuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Union
 
 import psutil
 
@@ -101,6 +102,19 @@ def _work(contender: Callable, pipe: Connection, folder: str) -> None:
         raise
 
 
+@contextmanager
+def talking_to(name: str) -> Iterator[None]:
+    """Name the contender whose end of its pipe is gone.
+
+    Raises:
+        ContenderError: If what is sent or received finds nobody.
+    """
+    try:
+        yield
+    except (EOFError, OSError):
+        raise ContenderError(f'{name}: its process ended') from None
+
+
 def count_of(count: Count, name: str) -> int:
     """Number of a contender."""
     return count if isinstance(count, int) else count[name]
@@ -137,11 +151,9 @@ def alternate(
 
     def answer(name: str):
         got = f'no word for {PATIENCE:.0f} s'
-        try:
+        with talking_to(name):
             if pipes[name].poll(PATIENCE):
                 got = pipes[name].recv()
-        except EOFError:
-            got = 'its process ended'
         if not isinstance(got, tuple):
             raise ContenderError(f'{name}: {" ".join(got.split())}')
         return got
@@ -164,14 +176,16 @@ def alternate(
             for name in contenders:
                 time.sleep(SETTLE_SECONDS)
                 first = count_of(warm, name)
-                pipes[name].send(first + count_of(steps, name))
+                with talking_to(name):
+                    pipes[name].send(first + count_of(steps, name))
                 times, peaks[name] = answer(name)
                 seconds[name].append(statistics.median(times[first:]))
             minutes = (time.monotonic() - begin) / 60
             left = minutes / (number + 1) * (rounds - number - 1)
             say(f'round {number + 1}/{rounds}, {left:.1f} min left')
         for pipe in pipes.values():
-            pipe.send(None)
+            with suppress(OSError):  # all of its turns are measured
+                pipe.send(None)
         wait = 10.0
     finally:
         for process in processes:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Container, Dict, List, NamedTuple, Optional, Tuple
 
 TOLERANCE = 0.25  # of a ratio: two runs on one machine differ by up to 15%
 
@@ -66,6 +66,21 @@ def compare_with(
         fell = old is not None and (new is None or new < old * (1 - tolerance))
         rows.append(Row(name, old, new, fell))
     return rows
+
+
+def only_of(report: dict, names: Container[str]) -> dict:
+    """Leave comparisons out of a report.
+
+    Args:
+        report (dict): JSON of tools/benchmark.py.
+        names (container[str]): Those to keep.
+
+    Returns:
+        dict: The report with their results alone.
+    """
+    results = report['results'].items()
+    kept = {name: rows for name, rows in results if name in names}
+    return dict(report, results=kept)
 
 
 def as_table(rows: List[Row]) -> str:

@@ -45,6 +45,8 @@ def write_yolo_folder(config: Config, folder: Path) -> Tuple[Path, int]:
         info = dataset.get_data_info(i)
         source = Path(info['img_path']).resolve()
         link = folder / 'images' / source.name
+        if link.is_symlink() and link.resolve() != source:
+            link.unlink()  # the data have moved since
         if not link.exists():
             link.symlink_to(source)
         size = np.array([info['width'], info['height']] * 2)

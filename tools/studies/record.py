@@ -51,9 +51,10 @@ def training_figures(run: Run) -> Dict[str, Any]:
             minutes=round(plan['minutes'], 1),
             **budget_of(plan.get('budget'), plan['steps']),
         )
-    rows = logged_steps(run.work_dir)
     meta = torch.load(last_checkpoint(run.work_dir), map_location='cpu')
     steps = meta['meta']['iter']
+    # a killed session may have logged later ones, which are lost
+    rows = [x for x in logged_steps(run.work_dir) if x['step'] <= steps]
     budget = meta.get(BUDGET)
     if budget:
         minutes = budget['spent']
@@ -132,7 +133,8 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
     """Write a run's JSON, whole or not at all, and before it its audit.
 
     That of its pseudo-labels, if it has one, becomes ``<run>_audit.json``
-    beside the record: the report reads both.
+    beside the record: the report reads both. Tests of this very run that its
+    JSON has and the study no longer names stay.
 
     Args:
         run (Run): A run whose training and evaluations are finished.
@@ -140,6 +142,9 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
             ``commit``.
     """
     config = run.load_config()
+    before = load_json(run.record) if run.record.exists() else {}
+    if before.get('config_hash') != started.get('config_hash'):
+        before = {}
     result = dict(
         name=run.name,
         config=run.config.stem,
@@ -152,10 +157,13 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
         machine=describe_machine(),
         note=run.note,
         # what an evaluation was is not in the hash of its training
-        tests=run.tests,
+        tests={**before.get('tests', {}), **run.tests},
         metrics={
-            name: evaluation_figures(run.work_dir / f'test_{name}')
-            for name in run.tests
+            **before.get('metrics', {}),
+            **{
+                name: evaluation_figures(run.work_dir / f'test_{name}')
+                for name in run.tests
+            },
         },
     )
     run.record.parent.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,12 @@
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from dsym.evaluation.study_records import (
     Records,
     group_records,
+    known,
     record_classes,
     spread_over_seeds,
 )
@@ -58,8 +59,14 @@ def head(cells: Sequence[str]) -> List[str]:
     return [row(cells), row(['---'] * len(cells))]
 
 
-def percent(values: Sequence[float]) -> str:
-    """Mean in percent, with the sample's standard deviation if it has one."""
+def percent(values: Sequence[Optional[float]]) -> str:
+    """Mean in percent, with the sample's standard deviation if it has one.
+
+    A dash if there is nothing to take it of.
+    """
+    values = known(values)
+    if not values:
+        return '-'
     spread = spread_over_seeds(values)
     text = f'{100 * spread.mean:.1f}'
     if spread.seeds > 1:
@@ -90,9 +97,9 @@ def markdown(records: Records, classes: bool = False) -> str:
         scores = [run['metrics'][split] for run in runs]
         lines += ['', f'{name}, {split}:', '']
         lines += head(['class', *CLASS_COLUMNS])
-        for cls in record_classes(scores[0]):
+        for cls in record_classes(scores):
             figures = [
-                percent([s[f'{cls}_{key}'] for s in scores])
+                percent([s.get(f'{cls}_{key}') for s in scores])
                 for key in CLASS_COLUMNS
             ]
             lines.append(row([cls, *figures]))

@@ -1,7 +1,8 @@
 """The records of a study: one JSON a run, grouped over seeds."""
 
+import re
 import statistics
-from typing import Any, Dict, List, NamedTuple, Sequence, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..errors import InputError
 
@@ -65,7 +66,7 @@ def run_labels(records: Records) -> List[str]:
         as tell them apart.
     """
     runs: Dict[str, Set[Tuple[str, ...]]] = {}
-    details = [details_of(record) for record in records]
+    details = details_of(records)
     for record, detail in zip(records, details):
         runs.setdefault(record['name'], set()).add(detail)
     labels = []
@@ -78,26 +79,56 @@ def run_labels(records: Records) -> List[str]:
     return labels
 
 
-def details_of(record: Dict[str, Any]) -> Tuple[str, ...]:
-    """Values of ``DETAILS``; '' for those that a record lacks."""
+def details_of(records: Records) -> List[Tuple[str, ...]]:
+    """Values of ``DETAILS`` of each record; '' for those that it lacks.
+
+    A study may write ``x_seed{seed}`` or ``x_seed2``. Options that name the
+    own seed mean each seed's own, unless another seed has the very same: then
+    all of them begin with what one has left.
+    """
+    written = [(record['name'], options_of(record)) for record in records]
+    seeds: Dict[Tuple[str, str], Set[int]] = {}
+    for record, key in zip(records, written):
+        seeds.setdefault(key, set()).add(record['seed'])
+    details = []
+    for record, (name, options) in zip(records, written):
+        if len(seeds[name, options]) == 1:
+            own = rf'seed{record["seed"]}(?!\d)'
+            options = re.sub(own, 'seed{seed}', options)
+        texts = dict(record, options=options)
+        details.append(tuple(str(texts.get(key, '')) for key in DETAILS))
+    return details
+
+
+def options_of(record: Dict[str, Any]) -> str:
+    """A record's overrides as one text."""
     options = record.get('options') or {}
-    texts = dict(
-        record, options=' '.join(f'{k}={options[k]}' for k in sorted(options))
-    )
-    return tuple(str(texts.get(key, '')) for key in DETAILS)
+    return ' '.join(f'{key}={options[key]}' for key in sorted(options))
 
 
-def record_classes(scores: Dict[str, float]) -> List[str]:
-    """Classes that an evaluation has figures of.
+def record_classes(evaluations: Sequence[Dict[str, float]]) -> List[str]:
+    """Classes that any of several evaluations has figures of.
 
     Args:
-        scores (dict[str, float]): One of a record's ``metrics``.
+        evaluations (Sequence[dict[str, float]]): Each one of a record's
+            ``metrics``.
 
     Returns:
         list[str]: Class names.
     """
-    names = [key[: -len('_AP')] for key in scores if key.endswith('_AP')]
-    return [name for name in names if f'{name}_AP50' in scores]
+    return list(
+        dict.fromkeys(
+            key[: -len('_AP')]
+            for scores in evaluations
+            for key in scores
+            if key.endswith('_AP') and f'{key}50' in scores
+        )
+    )
+
+
+def known(values: Sequence[Optional[float]]) -> List[float]:
+    """Leave out figures without a value: None, or -1 for want of truth."""
+    return [value for value in values if value is not None and value >= 0]
 
 
 def spread_over_seeds(values: Sequence[float]) -> Spread:

@@ -1,6 +1,7 @@
 """Curves of a run: precision and recall, F1 over confidence, training."""
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Union
 
@@ -128,8 +129,9 @@ def confidence_figure(curves: Dict[str, Any]) -> Figure:
 def read_scalars(work_dir: Union[str, Path]) -> List[Dict[str, float]]:
     """Read what mmengine logged in all sessions of a run.
 
-    A resumed run has one ``*/vis_data/scalars.json`` a session. Where two
-    sessions logged the same step, the later one counts.
+    A resumed run has one ``*/vis_data/scalars.json`` a session. Training
+    steps from the first on that a later session logged are lost: it went on
+    from a checkpoint before them. Of evaluations of one step the later counts.
 
     Args:
         work_dir (str or Path): The run's work directory.
@@ -151,6 +153,7 @@ def read_scalars(work_dir: Union[str, Path]) -> List[Dict[str, float]]:
     lines: Dict[tuple, Dict[str, float]] = {}
     for file in files:
         rows = [row for row in file.read_text().splitlines() if row.strip()]
+        session: Dict[tuple, Dict[str, float]] = {}
         for number, row in enumerate(rows, start=1):
             try:
                 scalars = json.loads(row)
@@ -160,7 +163,11 @@ def read_scalars(work_dir: Union[str, Path]) -> List[Dict[str, float]]:
                 raise ValueError(
                     f'{file}: line {number} is no json; delete the line'
                 ) from None
-            lines['loss' in scalars, scalars['step']] = scalars
+            session['loss' in scalars, scalars['step']] = scalars
+        begin = min((step for train, step in session if train), default=inf)
+        for key in [key for key in lines if key[0] and key[1] >= begin]:
+            del lines[key]
+        lines.update(session)
     return [lines[key] for key in sorted(lines)]
 
 

@@ -5,7 +5,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ...evaluation.study_records import (
     group_records,
+    known,
     record_classes,
+    run_labels,
     spread_over_seeds,
 )
 from ..style import class_styles
@@ -44,10 +46,8 @@ def seeds_cell(values: Sequence[float], share: bool = False) -> Number:
 
 
 def scores_of(runs: Sequence[dict], split: str, key: str) -> List[float]:
-    """A figure of each seed."""
-    return [
-        x['metrics'][split][key] for x in runs if key in x['metrics'][split]
-    ]
+    """A figure of each seed that has one."""
+    return known([x['metrics'][split].get(key) for x in runs])
 
 
 def study_summary(study: StudyFiles) -> Section:
@@ -66,12 +66,14 @@ def study_summary(study: StudyFiles) -> Section:
     for split in splits:
         ranked = sorted(
             (
-                (seeds_cell(scores_of(runs, split, 'mAP_50')), name)
+                (seeds_cell(scores), name)
                 for (name, of), runs in groups.items()
-                if of == split
+                if of == split and (scores := scores_of(runs, of, 'mAP_50'))
             ),
             key=lambda item: -item[0].value,
         )
+        if not ranked:
+            continue
         best = ranked[0][0].text
         level = [name for x, name in ranked if x.text == best]
         text = (
@@ -91,8 +93,9 @@ def study_summary(study: StudyFiles) -> Section:
             if apart <= max(spread.std for spread in spreads):
                 text += ', no further away than seeds of one run are'
         body += paragraph(f'{text}.', 'lead')
-    names = list(dict.fromkeys(x['name'] for x in records))
-    single = [n for n in names if sum(x['name'] == n for x in records) == 1]
+    labels = run_labels(records)
+    names = list(dict.fromkeys(labels))
+    single = [name for name in names if labels.count(name) == 1]
     if single:
         body += paragraph(
             f'Trained with one seed only, so without an error bar: '
@@ -224,7 +227,9 @@ def study_classes_section(study: StudyFiles) -> Part:
         by_split.setdefault(split, []).append((name, runs))
     tables = []
     for split, runs in by_split.items():
-        classes = record_classes(runs[0][1][0]['metrics'][split])
+        classes = record_classes(
+            [x['metrics'][split] for _, records in runs for x in records]
+        )
         rows = [
             [
                 cls,

@@ -75,9 +75,10 @@ def inline_svg(figure: Figure, key: str, alt: str) -> str:
     text = re.sub(r"'DejaVu Sans'[^;\"]*", 'var(--sans)', text)
     for color, variable in THEME.items():
         text = text.replace(color, variable)
+    label = f'<svg role="img" aria-label="{escape(alt)}" '
     text = re.sub(
         r'<svg ([^>]*?)width="[^"]*"',
-        rf'<svg role="img" aria-label="{escape(alt)}" \1',
+        lambda found: label + found[1],  # a template reads backslashes
         text,
         count=1,
     )
