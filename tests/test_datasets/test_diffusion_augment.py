@@ -178,7 +178,9 @@ def test_neu_det__is_wrapped(tmp_path):
         box = (3 + i, 4, 30 + i, 28)
         write_xml(root / f'ANNOTATIONS/{name}_1.xml', [(name, box)], (60, 50))
     neu = dict(type='NEUDETDataset', data_root=str(root), split=None)
-    dataset = DATASETS.build(wrapped(neu, tmp_path, ratio=2))
+    config = wrapped(neu, tmp_path, ratio=2)
+    config['painter'] = dict(COPIES, channels=3)  # these are in colour
+    dataset = DATASETS.build(config)
     assert len(dataset) == 3 + 6
     assert dataset.metainfo['classes'] == NEU_CLASSES
     shown = {

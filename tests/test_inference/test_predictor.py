@@ -103,7 +103,7 @@ def test_large_image__is_said_once(predictor, monkeypatch):
 
 def test_threshold__drops_lower_scores_and_sorts(predictor):
     boxes = InstanceData(
-        bboxes=torch.zeros(3, 4),
+        bboxes=torch.tensor([[0.0, 0.0, 9.0, 9.0]] * 3),
         scores=torch.tensor([0.2, 0.5, 0.7]),
         labels=torch.tensor([0, 1, 2]),
     )
