@@ -156,12 +156,11 @@ def check_colour(channels: int, labelled: LabelledSet) -> None:
     """
     if channels != 1:
         return
-    paths = [
-        labelled.get_data_info(i)['img_path'] for i in range(len(labelled))
-    ]
+    count = min(len(labelled), LOOKED_AT)
+    paths = [labelled.get_data_info(i)['img_path'] for i in range(count)]
     spreads = [
         np.ptp(read_image(path, 3).astype(int), axis=2).mean()
-        for path in paths[:LOOKED_AT]
+        for path in paths
     ]
     if np.median(spreads) > GREYISH:
         raise InputError(
