@@ -41,7 +41,7 @@ def test_model__is_as_recorded(model):
         machine = record['machine']
         resources = f'{machine["cpu"]}, {machine["cores"]} cores, '
         assert said['Training Resources'].startswith(resources)
-        bf16 = 'avx512_bf16' in machine['features']
+        bf16 = 'amx_bf16' in machine['features']
         assert said['Training Resources'].endswith('float32') != bf16
         assert said['Epochs'] == record['epochs']
         assert said['Training Data'] == f'NEU-DET {record["train_split"]}'

@@ -123,13 +123,14 @@ def test_bf16__is_near(model):
     assert 0 < np.abs(difference).mean() < 3
 
 
-@pytest.mark.parametrize('units', [True, False])
-def test_bf16__of_a_device_with_a_number(model, monkeypatch, units):
+@pytest.mark.parametrize('tiles', [True, False])
+def test_bf16__of_a_device_with_a_number(model, monkeypatch, tiles):
     """'cuda:0' has the units that 'cuda' has; here the CPU's, as told."""
     for probe in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
-        monkeypatch.setattr(torch.cpu, probe, lambda: units, raising=False)
+        told = tiles or 'avx512' in probe
+        monkeypatch.setattr(torch.cpu, probe, lambda x=told: x, raising=False)
     for device in ('cpu', 'cpu:0'):
-        assert build(model, bf16=None, device=device).bf16 == units
+        assert build(model, bf16=None, device=device).bf16 == tiles
 
 
 def test_strength_without_examples__is_refused(model):

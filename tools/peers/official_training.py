@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 import dsym  # noqa: F401  makes mmyolo importable and registers the data sets
-from dsym.engine.bf16_optim_wrapper import has_bf16_units
+from dsym.engine.bf16_optim_wrapper import faster_in_bf16
 from dsym.engine.last_epochs_hook import count_last_epochs
 from dsym.engine.minutes_budget import MinutesBudget
 from dsym.errors import InputError
@@ -140,7 +140,7 @@ class OfficialTraining:
         self.compute_loss = ComputeLoss(self.model)
         self.order = torch.channels_last if fast else torch.contiguous_format
         self.model.to(memory_format=self.order)
-        self.bf16 = fast and has_bf16_units('cpu')
+        self.bf16 = fast and faster_in_bf16('cpu')
         warmup = round(HYP['warmup_epochs'] * len(self.loader))
         self.warmup = max(warmup, 100)
         self.budget = budget or MinutesBudget()

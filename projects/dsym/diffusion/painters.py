@@ -91,7 +91,7 @@ class DiffusionPainter:
         batch_size (int): Windows painted at once. Defaults to 32.
         device (str): Defaults to the CPU.
         bf16 (bool, optional): Autocast to bfloat16. Defaults to None: where
-            the processor has units for it.
+            that is faster.
 
     Raises:
         InputError: For other classes than the model's or a number out of its
@@ -111,7 +111,7 @@ class DiffusionPainter:
         device: str = 'cpu',
         bf16: Optional[bool] = None,
     ) -> None:
-        from ..engine.bf16_optim_wrapper import has_bf16_units
+        from ..engine.bf16_optim_wrapper import faster_in_bf16
         from .fused_unet import fuse_norms  # diffusers takes seconds
 
         settings = diffusion_settings(model)
@@ -146,7 +146,7 @@ class DiffusionPainter:
         self.batch_size = batch_size
         self.device = device
         if bf16 is None:
-            bf16 = has_bf16_units(torch.device(device).type)
+            bf16 = faster_in_bf16(torch.device(device).type)
         self.bf16 = bf16
 
     def paint(self, jobs: Sequence[Job]) -> List[np.ndarray]:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..ops import can_batch, clip_norm_
 
 
-def has_bf16_units(device: str) -> bool:
+def faster_in_bf16(device: str) -> bool:
     """Tell whether a device is faster in bfloat16 than in float32.
 
     Support alone says nothing: emulated bfloat16 is slower than float32, and
@@ -64,8 +64,8 @@ class BF16OptimWrapper(OptimWrapper):
     forward and their backward run in bfloat16.
 
     Args:
-        enabled (bool or str): Whether to autocast; 'auto' does it where the
-            device multiplies bfloat16 in hardware and computes in float32
+        enabled (bool or str): Whether to autocast; 'auto' does it where that
+            is faster (:func:`faster_in_bf16`) and computes in float32
             elsewhere. Defaults to 'auto'.
         **kwargs: As ``mmengine.optim.OptimWrapper``.
 
@@ -84,7 +84,7 @@ class BF16OptimWrapper(OptimWrapper):
             self.clip_func = clip_grad_norm_
         self.device = get_device()
         if enabled == 'auto':
-            enabled = has_bf16_units(self.device)
+            enabled = faster_in_bf16(self.device)
             precision = 'bfloat16' if enabled else 'float32'
             print_log(f'{self.device} trains in {precision}', logger='current')
         self.enabled = enabled

@@ -122,7 +122,7 @@ def measure_latency(
 
     ``pytorch fp32`` is the model as it was trained; ``pytorch deploy`` has
     branches, norms and activations merged, channels last, and bfloat16 where
-    the processor has units for it, as ``tools/predict.py`` runs it.
+    that is faster, as ``tools/predict.py`` runs it.
 
     Args:
         files (ModelFiles): Of the model.

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..engine.bf16_optim_wrapper import has_bf16_units
+from ..engine.bf16_optim_wrapper import faster_in_bf16
 from ..errors import InputError
 from ..models.dense_heads import YOLOv9Head
 from .fused_conv import fuse_convs
@@ -36,8 +36,8 @@ class TorchBackend:
     Args:
         model (nn.Module): A detector in eval mode.
         bf16 (bool, optional): Whether to autocast to bfloat16. Defaults to
-            None: where the processor multiplies it in hardware and the head
-            is one of dsym's, which give float32 boxes.
+            None: where that is faster and the head is one of
+            dsym's, which give float32 boxes.
         fuse (bool): Whether to put fused convolutions into the model, which
             :func:`merge_branches` made and which is for this alone from then
             on. On a GPU nothing is done. Defaults to False.
@@ -52,7 +52,7 @@ class TorchBackend:
         self.device = next(model.parameters()).device.type
         if bf16 is None:
             head = getattr(model, 'bbox_head', None)
-            bf16 = isinstance(head, YOLOv9Head) and has_bf16_units(self.device)
+            bf16 = isinstance(head, YOLOv9Head) and faster_in_bf16(self.device)
         self.bf16 = bf16
         if fuse and self.device == 'cpu':
             fuse_convs(model, torch.bfloat16 if bf16 else torch.float32)
