@@ -175,9 +175,11 @@ def write(args: argparse.Namespace) -> int:
         build_clip_filter(args.clip, labeled, classes) if args.clip else None
     )
     source = ImageFolder(args.folder, args.out_dir.resolve())
-    check_writable(args.out_dir)
     with TemporaryDirectory() as temporary, StopRequest() as asked:
         spool = Spool(Path(temporary) / 'detections.jsonl')
+        # a wrong setting is told before the images are looked at
+        build_selector(settings, spool, labeled, len(classes))
+        check_writable(args.out_dir)
         size = args.batch_size or 8
         counts = run(predictor, source, [spool], size, len(source), asked)
         if counts.interrupted:

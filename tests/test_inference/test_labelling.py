@@ -131,8 +131,14 @@ def test_labelled_images__without_synthetic_ones(tmp_path, session_cache):
 
 
 def test_unknown_selector__one_line(tmp_path):
-    with pytest.raises(InputError, match=r'--selector .*give type='):
-        kept(spool_of(tmp_path, [0.2]), dict(type='Best'))
+    spool = spool_of(tmp_path, [0.2])
+    for settings in (dict(type='Best'), dict(score_thr=0.3), dict(type='')):
+        with pytest.raises(InputError, match=r'type=.*: give type='):
+            kept(spool, settings)
+    with pytest.raises(InputError, match=r'scor_thr.*give type='):
+        kept(spool, dict(type='ScoreThreshold', scor_thr=0.3))
+    with pytest.raises(InputError, match="score_thr='abc': give a number"):
+        kept(spool, dict(type='ScoreThreshold', score_thr='abc'))
 
 
 def test_filter__drops_boxes_and_images(tmp_path):

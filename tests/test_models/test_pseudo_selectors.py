@@ -261,3 +261,24 @@ def test_class_thresholds__refused_images_do_not_count():
         assert chosen.weights.tolist() == expected.weights.tolist()
     assert among.threshold(0) == alone.threshold(0)
     assert int(among.images) == 12
+
+
+@pytest.mark.parametrize(
+    ('kind', 'settings', 'message'),
+    [
+        ('ScoreThreshold', dict(score_thr=50), 'score_thr=50: give a number'),
+        ('ScoreThreshold', dict(score_thr='a'), "score_thr='a': give a numb"),
+        ('TwoThresholds', dict(low=-0.1), 'low=-0.1: give a number'),
+        ('TwoThresholds', dict(high=1.5), 'high=1.5: give a number'),
+        ('MixtureThreshold', dict(start=2), 'start=2: give a number'),
+        ('MixtureThreshold', dict(bounds=(0, 9)), 'highest=9: give a number'),
+        ('MixtureThreshold', dict(interval=0), 'interval=0: give 1 or more'),
+        ('MixtureThreshold', dict(capacity=0.5), 'capacity=0.5: give 1 or'),
+        ('ClassThresholds', dict(certain='b'), "certain='b': give a number"),
+        ('ClassThresholds', dict(window=0), 'window=0: give 1 or more'),
+    ],
+)
+def test_setting_out_of_its_range__one_line(kind, settings, message):
+    more = dict(num_classes=1) if kind == 'MixtureThreshold' else {}
+    with pytest.raises(InputError, match=f'^{kind}: {message}'):
+        build(kind, **settings, **more)

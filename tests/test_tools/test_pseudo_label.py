@@ -202,11 +202,16 @@ def test_errors__one_line(tiny, tmp_path):
             [tmp_path, '--out-dir', out, '--selector', 'foo'],
             '--selector foo: give KEY=VALUE',
         ),
+        (
+            [write_pictures(tmp_path / 'in', ['a.png']), '--out-dir', out]
+            + ['--selector', 'type=ScoreThreshold', 'score_thr=50'],
+            'score_thr=50: give a number from 0 to 1',
+        ),
     ):
         done = call_script(TOOL, *tiny, *arguments)
         assert done.returncode == 2 and message in done.stderr
         assert not out.exists()
-    folder = write_pictures(tmp_path / 'in', ['a.png'])
-    done = call_script(TOOL, *tiny, folder, '--out-dir', '/proc/no')
+        assert 'Predicting' not in done.stderr  # no image was looked at
+    done = call_script(TOOL, *tiny, tmp_path / 'in', '--out-dir', '/proc/no')
     assert done.returncode == 2
     assert '--out-dir /proc/no: nothing can be written' in done.stderr

@@ -27,6 +27,10 @@ from .writers import Writer
 
 PRECISION = 0.8  # what the thresholds of CLIP aim at, as in CLIPFilterHook
 BATCH = 32
+SELECTORS = (
+    'give type=ScoreThreshold, TwoThresholds, ClassThresholds or '
+    'MixtureThreshold'
+)
 
 
 class Spool(Writer):
@@ -171,10 +175,12 @@ def build_selector(
         nn.Module: The selector.
 
     Raises:
-        InputError: If there is no such selector.
+        InputError: If there is no such selector or it refuses a setting.
     """
     build = dict(settings)
-    kind = build.get('type', '')
+    kind = build.get('type') or None
+    if kind is None or TASK_UTILS.get(kind) is None:
+        raise InputError(f'--selector type={kind}: {SELECTORS}')
     images = max(1, spool.images)
     whole = False
     try:
@@ -188,10 +194,9 @@ def build_selector(
             build.setdefault('capacity', max([1, *most.values()]))
             build.setdefault('interval', images)
         selector = TASK_UTILS.build(build)
-    except (KeyError, TypeError) as error:
+    except TypeError as error:
         raise InputError(
-            f'--selector {settings}: {error.args[0]}; give type=ScoreThreshold'
-            ', TwoThresholds, ClassThresholds or MixtureThreshold'
+            f'--selector {settings}: {error.args[0]}; {SELECTORS}'
         ) from None
     if kind == 'ClassThresholds' and labeled is not None:
         selector.set_labeled(boxes_per_image(labeled))

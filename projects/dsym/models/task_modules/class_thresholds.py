@@ -6,6 +6,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import InputError
+from .checks import check_counts, check_shares
 
 KEPT = 64  # boxes an image that can move a threshold
 
@@ -39,6 +40,10 @@ class ClassThresholds(nn.Module):
         start (float): Threshold of all classes until there have been a
             quarter of ``window`` images. Defaults to 0.4.
         lowest (float): No threshold is below it. Defaults to 0.1.
+
+    Raises:
+        InputError: If ``window`` is not 1 or more, or a share or score is not
+            from 0 to 1.
     """
 
     gives_weights = True
@@ -52,6 +57,10 @@ class ClassThresholds(nn.Module):
         lowest: float = 0.1,
     ) -> None:
         super().__init__()
+        check_counts('ClassThresholds', window=window)
+        check_shares(
+            'ClassThresholds', certain=certain, start=start, lowest=lowest
+        )
         self.boxes_per_image = boxes_per_image
         self.certain = certain
         self.start = start

@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import InputError
+from .checks import check_counts, check_shares
 
 
 @TASK_UTILS.register_module()
@@ -19,10 +20,14 @@ class ScoreThreshold(nn.Module):
         by (str): What is compared with it: ``'scores'``, or ``'confidences'``
             of a MambaHead with that branch, which tell how well a box fits,
             whatever is in it. Defaults to ``'scores'``.
+
+    Raises:
+        InputError: If ``score_thr`` is not a number from 0 to 1.
     """
 
     def __init__(self, score_thr: float = 0.5, by: str = 'scores') -> None:
         super().__init__()
+        check_shares('ScoreThreshold', score_thr=score_thr)
         self.score_thr = score_thr
         self.by = by
 
@@ -68,13 +73,14 @@ class TwoThresholds(nn.Module):
         gives_weights (bool): Needs a head that knows them.
 
     Raises:
-        InputError: If ``low`` is above ``high``.
+        InputError: If ``low`` is above ``high``, or one is not from 0 to 1.
     """
 
     gives_weights = True
 
     def __init__(self, low: float = 0.1, high: float = 0.6) -> None:
         super().__init__()
+        check_shares('TwoThresholds', low=low, high=high)
         if low > high:
             raise InputError(
                 f'TwoThresholds: low={low} is above high={high}: exchange them'
@@ -110,6 +116,10 @@ class MixtureThreshold(nn.Module):
         start (float): Threshold before the first fit. Defaults to 0.5.
         bounds (tuple[float]): The lowest and highest threshold. Defaults to
             (0.2, 0.9).
+
+    Raises:
+        InputError: If a threshold is not from 0 to 1 or a number is not 1 or
+            more.
     """
 
     def __init__(
@@ -121,6 +131,11 @@ class MixtureThreshold(nn.Module):
         bounds: Tuple[float, float] = (0.2, 0.9),
     ) -> None:
         super().__init__()
+        check_counts('MixtureThreshold', capacity=capacity, interval=interval)
+        lowest, highest = bounds
+        check_shares(
+            'MixtureThreshold', start=start, lowest=lowest, highest=highest
+        )
         self.num_classes = num_classes
         self.interval = interval
         self.bounds = bounds
