@@ -24,6 +24,10 @@ class save_parameters(Hook):
         model = getattr(runner.model, 'module', runner.model)
         path = f'{runner.work_dir}/rank{get_rank()}_{when}.pt'
         torch.save(model.state_dict(), path)
+        # as MMEngine wraps a model on a GPU
+        assert not runner.model.broadcast_buffers
+        wanted = runner.cfg.get('find_unused_parameters', False)
+        assert runner.model.find_unused_parameters == wanted
         for name in ('student', 'teacher'):
             if when == 'after' and hasattr(model, name):
                 # no part of the state
@@ -84,6 +88,7 @@ def test_torchrun__two_ranks_have_one_student_and_one_teacher(tmp_path):
     config.model.detector.use_syncbn = False  # SyncBN has no CPU code
     config.custom_hooks = [dict(type='save_parameters')]
     config.train_cfg.ema = dict(type='AdaptiveEMA', alpha=0.9)
+    config.find_unused_parameters = True
     # a rank whose images have no pseudo-label must not leave the other alone
     config.model.semi_train_cfg.selector.score_thr = 0.02
     config.visualizer.vis_backends = [dict(type='LocalVisBackend')]

@@ -6,11 +6,14 @@ instead of a traceback for a mistake in the input.
 """
 
 import argparse
+import os
 import runpy
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, NoReturn
+
+CONFIGS = '.py', '.json', '.yaml', '.yml'  # what mmengine reads
 
 
 def stop(message: str) -> NoReturn:
@@ -72,17 +75,30 @@ def init_cpu_processes() -> None:
 
     MMEngine's own set-up selects a CUDA device in every case, but it leaves
     alone a process group that exists; and it gives the model's wrapper
-    ``device_ids``, which a model on the CPU cannot have.
+    ``device_ids``, which a model on the CPU cannot have. A wrapper that has
+    settings no longer gets MMEngine's other ones, so they are repeated.
     """
     import torch
+    from mmengine.config import Config, DictAction
     from mmengine.device import get_device
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument('--launcher')
-    launcher = parser.parse_known_args()[0].launcher
-    if launcher == 'pytorch' and get_device() == 'cpu':
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    args = parser.parse_known_args()[0]
+    if args.launcher == 'pytorch' and get_device() == 'cpu':
         torch.distributed.init_process_group('gloo')
-        sys.argv += ['--cfg-options', 'model_wrapper_cfg.device_ids=None']
+        paths = (x for x in sys.argv[1:] if Path(x).suffix in CONFIGS)
+        config = Config.fromfile(next(filter(os.path.isfile, paths), ''))
+        config.merge_from_dict(args.cfg_options or {})
+        wrapper = dict(
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=config.get('find_unused_parameters', False),
+        )
+        wrapper.update(config.get('model_wrapper_cfg', {}), device_ids=None)
+        sys.argv.append('--cfg-options')
+        sys.argv += [f'model_wrapper_cfg.{k}={v}' for k, v in wrapper.items()]
 
 
 def bf16_on_cpu() -> None:
@@ -122,8 +138,8 @@ def run(name: str) -> None:
             f'{script} is missing: install mmdet with pip or mim, which put '
             'its tools there.'
         )
-    init_cpu_processes()
-    if name == 'train.py':
-        bf16_on_cpu()
     with one_line_errors():
+        init_cpu_processes()
+        if name == 'train.py':
+            bf16_on_cpu()
         runpy.run_path(str(script), run_name='__main__')

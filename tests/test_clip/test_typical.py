@@ -47,3 +47,16 @@ def test_directions__a_quarter_of_the_images_and_no_more(images, dims):
     typical = TypicalImages(described)
     assert typical.directions.shape == (64, dims)
     assert typical(described).isfinite().all()
+
+
+def test_images_that_come_twice__count_once(points):
+    """A RepeatDataset's copy is not another image: its distance is 0."""
+
+    class Scorer:
+        def describe(self, paths):
+            return points[[int(path) for path in paths]]
+
+    once = [(str(i), None, None) for i in range(40)]
+    typical = TypicalImages.of(Scorer(), once * 3)
+    assert len(typical) == 40
+    assert typical.own().max() < 0

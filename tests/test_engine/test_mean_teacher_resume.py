@@ -1,5 +1,6 @@
 """MeanTeacherLoop as it is shipped: resumed, and from a checkpoint."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import MODELS
 from tiny_semi import CONFIGS, semi_config, train
+
+from dsym.errors import InputError
 
 
 class Moves(Hook):
@@ -167,3 +170,75 @@ def test_own_checkpoint__keeps_its_teacher(tmp_path):
     # the first comparison is the usual one
     alphas = runner.message_hub.get_scalar('train/ema_alpha').data[0]
     assert alphas.tolist() == pytest.approx([0.9, 0.9])
+
+
+@pytest.mark.parametrize('part', ['labelled', 'unlabelled'])
+def test_resume__with_another_epoch_length_is_refused(shipped, tmp_path, part):
+    """Its place in the epoch could not be told: 3 and 4 steps before."""
+    config, runner, *_ = shipped
+    config = copy.deepcopy(config)
+    loader, message = config.train_dataloader, 'now have 2 and 4'
+    if part == 'unlabelled':
+        loader = config.train_cfg.unlabeled_dataloader
+        message = 'now have 3 and 2'
+    loader.batch_size = 3 if part == 'labelled' else 4
+    with pytest.raises(InputError, match=f'had 3 and 4 steps and {message}'):
+        train(
+            config,
+            load_from=str(Path(runner.work_dir) / 'step_4.pth'),
+            resume=True,
+            work_dir=str(tmp_path),
+            experiment_name=f'other_{part}',
+        )
+
+
+def test_resume_of_nothing__is_warned_of_an_untrained_teacher(tmp_path):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    runner, _ = train(config, resume=True)
+    (log,) = Path(runner.work_dir).glob('*/*.log')
+    assert 'no checkpoint was loaded' in log.read_text()
+
+
+@pytest.mark.parametrize('burn_in', [0, 1])
+def test_checkpoint_of_other_classes(tmp_path, burn_in):
+    """A teacher's labels would be wrong; a phase 1 learns them anew."""
+    config = semi_config(tmp_path, burn_in=burn_in, max_epochs=1)
+    state = MODELS.build(config.model.detector).state_dict()
+    names = ['crazing', 'inclusion', 'patches']
+    meta = dict(dataset_meta=dict(classes=names))
+    path = tmp_path / 'from.pth'
+    torch.save(dict(state_dict=state, meta=meta), path)
+    if burn_in:
+        train(config, load_from=str(path))
+    else:
+        with pytest.raises(InputError, match='classes crazing, inclusion, pa'):
+            train(config, load_from=str(path))
+
+
+@pytest.mark.parametrize(
+    'selector',
+    [
+        dict(type='ClassThresholds', window=16),
+        dict(type='MixtureThreshold', num_classes=6),
+    ],
+)
+def test_own_checkpoint__with_another_selector(shipped, tmp_path, selector):
+    """Its thresholds begin anew anyway."""
+    config, runner, *_ = shipped
+    config = copy.deepcopy(config)
+    config.model.semi_train_cfg.selector = selector
+    config.custom_hooks = [dict(type='PreflightHook')]
+    config.train_cfg.update(burn_in_epochs=0, max_epochs=1)
+    begin = Begin()
+    train(
+        config,
+        hooks=[begin],
+        load_from=str(Path(runner.work_dir) / 'step_4.pth'),
+        work_dir=str(tmp_path),
+        experiment_name=f'selector_{selector["type"]}',
+    )
+    kept = torch.load(Path(runner.work_dir) / 'step_4.pth')['state_dict']
+    for name in ('student', 'teacher'):
+        for key, value in begin.part(name).items():
+            assert torch.equal(value, kept[f'{name}.{key}']), key
+    assert (begin.part('selector')['scores'] == -1).all()

@@ -1,10 +1,12 @@
 """TrueLabelsHook: the audit of a real run whose labels are the truth."""
 
 import json
+import os
 
 import pytest
 from tiny_semi import semi_config, train
 
+from dsym.datasets import SteelSynthDataset
 from dsym.engine import TrueLabelsHook
 from dsym.errors import InputError
 
@@ -48,3 +50,28 @@ def test_a_model_without_pseudo_labels__is_refused():
     hook = TrueLabelsHook(dict())
     with pytest.raises(InputError, match='object makes no pseudo-labels'):
         hook.before_train(Runner)
+
+
+def test_paths_written_otherwise__are_the_same_image(tmp_path, monkeypatch):
+    """A folder's data set gives absolute ones, others relative ones."""
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    config.pop('labeled_loader')
+    monkeypatch.chdir(tmp_path)
+    hidden = unlabeled_images(config)
+    hidden['data_root'] = os.path.relpath(hidden['data_root'])
+    config.custom_hooks = [dict(type='TrueLabelsHook', dataset=hidden)]
+    _, steps = train(config)
+    assert len(steps) == 4
+
+
+@pytest.mark.parametrize('hook', ['TrueLabelsHook', 'PseudoLabelAuditHook'])
+def test_other_order_of_classes__is_refused(tmp_path, hook):
+    config = semi_config(tmp_path, burn_in=0, max_epochs=1)
+    config.pop('labeled_loader')
+    classes = SteelSynthDataset.METAINFO['classes'][::-1]
+    hidden = unlabeled_images(config, metainfo=dict(classes=classes))
+    config.custom_hooks = [dict(type=hook, dataset=hidden)]
+    with pytest.raises(
+        InputError, match=f'{hook}.dataset has the classes {classes[0]}, '
+    ):
+        train(config)

@@ -48,9 +48,10 @@ class TypicalImages:
             samples (Sequence[tuple]): Of :func:`labelled_samples`.
 
         Returns:
-            TypicalImages: Of them.
+            TypicalImages: Of them, each once.
         """
-        paths = [path for path, *_ in samples]
+        # the copies of a RepeatDataset would be each other's nearest
+        paths = list(dict.fromkeys(path for path, *_ in samples))
         parts = [
             scorer.describe(paths[i : i + BATCH])
             for i in range(0, len(paths), BATCH)

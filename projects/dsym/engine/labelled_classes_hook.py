@@ -1,14 +1,42 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..errors import InputError
+
 
 class LabelledClassesHook(Hook):
-    """Write the labelled images' classes into checkpoints.
+    """Keep checkpoints and labelled images to the same classes.
 
-    MMEngine writes those of the loader that is walked: in phase 2 of
+    MMEngine writes the classes of the loader that is walked: in phase 2 of
     :class:`MeanTeacherLoop` the unlabelled images, whose data set may name
     none. The loop registers it.
     """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse a teacher of other classes, whose labels would be wrong.
+
+        A phase 1 may begin from other classes: its head learns anew.
+
+        Args:
+            runner (Runner): In a :class:`MeanTeacherLoop`.
+            checkpoint (dict): Whose ``meta`` may tell the classes.
+
+        Raises:
+            InputError: If they differ, by name or order.
+        """
+        loop = runner.train_loop
+        meta = checkpoint.get('meta') or {}
+        found = (meta.get('dataset_meta') or {}).get('classes')
+        if found is None or (loop.burn_in_epochs and not runner._resume):
+            return
+        wanted = loop.labeled[0].dataset.metainfo['classes']
+        if tuple(found) != tuple(wanted):
+            raise InputError(
+                f'{runner._load_from or runner.work_dir}: trained on the '
+                f'classes {", ".join(found)}, train_dataloader has '
+                f'{", ".join(wanted)}: give metainfo the same classes in the '
+                'same order, or train a detector on these first'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take them from the first labelled loader.

@@ -25,7 +25,9 @@ from .mean_teacher_checks import (
 from .moving_teacher import MovingTeacher
 from .unwrapped import unwrapped_model
 
-EMA_STATE = 'mean_teacher_ema'  # in the message hub, which checkpoints keep
+# In the message hub, which checkpoints keep.
+EMA_STATE = 'mean_teacher_ema'
+LENGTHS = 'mean_teacher_lengths'  # steps of an epoch of phase 1 and of 2
 
 
 @LOOPS.register_module()
@@ -106,6 +108,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         self.burn_in_ema = burn_in_ema and TASK_UTILS.build(burn_in_ema)
         self.move_teacher: Optional[MovingTeacher] = None
         self._sources: Optional[List[Iterator[dict]]] = None
+        self.runner.register_hook(LabelledClassesHook())
 
     def _build_loader(self, loader: Union[DataLoader, dict]) -> DataLoader:
         config = self.runner._randomness_cfg
@@ -130,16 +133,15 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_ema(self)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
         check_first_image(self.unlabeled, self.model)
-        if not (
-            self.burn_in_epochs
-            or self.runner._load_from
-            or self.runner._resume
-        ):
+        self._check_lengths()
+        # --resume drops load_from, also where there is nothing to resume
+        if not (self.burn_in_epochs or self.runner._has_loaded):
             print_log(
-                'train_cfg.burn_in_epochs=0 without load_from: the first '
-                'pseudo-labels are those of an untrained teacher, unless '
-                "init_cfg brings a detector's weights. Give load_from a "
-                "supervised detector's checkpoint.",
+                'train_cfg.burn_in_epochs=0 and no checkpoint was loaded: the '
+                'first pseudo-labels are those of an untrained teacher, '
+                "unless init_cfg brings a detector's weights. Give load_from "
+                "a supervised detector's checkpoint, and no --resume at the "
+                'first start.',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -160,7 +162,6 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         if not self.runner._resume and hasattr(self.model, 'begin_anew'):
             # of load_from come the detectors, not how far their run had come
             self.model.begin_anew()
-        self.runner.register_hook(LabelledClassesHook())
         return super().run()
 
     def run_epoch(self) -> None:
@@ -244,6 +245,24 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
     def restart_labeled(self) -> None:
         """Begin the labelled loaders anew, after a change of a pipeline."""
         self._sources = None
+
+    def _check_lengths(self) -> None:
+        """Raise if a resumed run's epochs had another number of steps.
+
+        Its place in the epoch could not be told, and steps would be left out
+        or done twice.
+        """
+        hub = self.runner.message_hub
+        lengths = [len(self.labeled[0]), len(self.unlabeled)]
+        begun = hub.get_info(LENGTHS, lengths)
+        hub.update_info(LENGTHS, lengths)
+        if self.runner._resume and list(begun) != lengths:
+            raise InputError(
+                f'resume: epochs of phase 1 and 2 had {begun[0]} and '
+                f'{begun[1]} steps and now have {lengths[0]} and '
+                f'{lengths[1]}: resume with the batch sizes, processes and '
+                'images of before, or give the checkpoint to load_from'
+            )
 
     def _done_in_epoch(self) -> int:
         """Steps of this epoch that a resumed run has behind it."""

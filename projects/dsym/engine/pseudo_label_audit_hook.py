@@ -63,7 +63,8 @@ class PseudoLabelAuditHook(Hook):
 
         Raises:
             InputError: If the model makes no pseudo-labels, or the data set
-                has no annotations, or ``out_file`` is damaged.
+                has no annotations or other classes, or ``out_file`` is
+                damaged.
         """
         model = unwrapped_model(runner)
         if not hasattr(model, 'pseudo_records'):
@@ -75,6 +76,7 @@ class PseudoLabelAuditHook(Hook):
         dataset = DATASETS.build(
             dict(self.dataset, test_mode=True, pipeline=[])
         )
+        check_classes(self, dataset, runner)
         truth = read_truth(dataset)
         if not any(len(instances) for instances in truth.values()):
             raise InputError(
@@ -147,6 +149,30 @@ class PseudoLabelAuditHook(Hook):
         with open(temporary, 'w') as file:
             json.dump(self._entries, file, indent=1, allow_nan=False)
         os.replace(temporary, self._path)
+
+
+def check_classes(hook: Hook, dataset: Any, runner: Runner) -> None:
+    """Refuse a truth whose labels mean other classes than the labelled ones.
+
+    Args:
+        hook (Hook): That reads it.
+        dataset (BaseDataset): The truth.
+        runner (Runner): With the loop of the training.
+
+    Raises:
+        InputError: If the classes differ, by name or order.
+    """
+    loop = runner.train_loop
+    labeled = getattr(loop, 'labeled', [loop.dataloader])[0].dataset
+    found, wanted = (
+        tuple(x.metainfo.get('classes') or ()) for x in (dataset, labeled)
+    )
+    if found != wanted:
+        raise InputError(
+            f'{type(hook).__name__}.dataset has the classes '
+            f'{", ".join(found)}, train_dataloader {", ".join(wanted)}: '
+            'give metainfo the same classes in the same order'
+        )
 
 
 def read_truth(dataset: Any) -> Dict[str, InstanceData]:

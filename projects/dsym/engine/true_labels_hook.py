@@ -8,7 +8,8 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from ..errors import InputError
-from .pseudo_label_audit_hook import read_truth
+from ..evaluation.pseudo_label_audit import normalize_path
+from .pseudo_label_audit_hook import check_classes, read_truth
 from .unwrapped import unwrapped_model
 
 
@@ -39,7 +40,8 @@ class TrueLabelsHook(Hook):
             runner (Runner): The runner.
 
         Raises:
-            InputError: If the model makes no pseudo-labels.
+            InputError: If the model makes no pseudo-labels, or the classes
+                are not those of the labelled images.
         """
         model = unwrapped_model(runner)
         if not hasattr(model, 'attach_filter'):
@@ -50,7 +52,11 @@ class TrueLabelsHook(Hook):
         dataset = DATASETS.build(
             dict(self.dataset, test_mode=True, pipeline=[])
         )
-        self._truth = read_truth(dataset)
+        check_classes(self, dataset, runner)
+        self._truth = {
+            normalize_path(path): boxes
+            for path, boxes in read_truth(dataset).items()
+        }
         model.attach_filter(self.true_labels, before_selection=True)
         runner.logger.warning(
             'TrueLabelsHook: unlabelled images are trained with their true '
@@ -75,13 +81,14 @@ class TrueLabelsHook(Hook):
         """
         labels = []
         for sample, boxes in zip(samples, predicted):
-            if sample.img_path not in self._truth:
+            path = normalize_path(sample.img_path)
+            if path not in self._truth:
                 raise InputError(
                     f'{sample.img_path}: TrueLabelsHook.dataset does not have '
                     'this image: name the data set of the unlabelled images'
                 )
             device = boxes.bboxes.device
-            true = self._truth[sample.img_path].to(device)
+            true = self._truth[path].to(device)
             labels.append(
                 InstanceData(
                     bboxes=true.bboxes,

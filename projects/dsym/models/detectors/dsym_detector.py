@@ -416,6 +416,10 @@ class DSYMDetector(SemiBaseDetector):
         if not has_part(state_dict, f'{prefix}student.'):
             double_plain(state_dict, prefix)
         for key, value in self.state_dict(prefix=prefix).items():
-            if 'student.' not in key and 'teacher.' not in key:
-                state_dict.setdefault(key, value)
+            own = 'student.' not in key and 'teacher.' not in key
+            # thresholds of another selector begin anew
+            if own and getattr(state_dict.get(key), 'shape', None) != (
+                value.shape
+            ):
+                state_dict[key] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
