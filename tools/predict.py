@@ -179,6 +179,13 @@ def predict(
     source = open_source(args.input, args.out_dir)
     check_writable(args.out_dir)
     info['image_root'] = str(source.root)
+    drawn = args.out_dir / DRAWN
+    earlier = sum(x.is_file() for x in drawn.rglob('*'))
+    if earlier and not args.no_images:
+        print(
+            f'{drawn} holds {earlier} drawings of an earlier call: those of '
+            'other images stay'
+        )
     with StopRequest() as asked_to_stop:
         counts = run(
             predictor,

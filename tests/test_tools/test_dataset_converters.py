@@ -103,3 +103,7 @@ def test_option_without_meaning__one_line(voc_root):
     assert code == 1
     assert '--split has no meaning for voc' in stderr
     assert len(stderr.strip().splitlines()) == 1
+    code, _, stderr = run('check_dataset.py', 'coco', voc_root)
+    assert code == 1
+    assert 'coco needs --ann-file FILE.json' in stderr
+    assert len(stderr.strip().splitlines()) == 1

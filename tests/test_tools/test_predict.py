@@ -75,6 +75,11 @@ def test_images__only_what_is_asked_for(tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [x.name for x in out.iterdir()] == ['predictions.csv']
     assert {x['image'] for x in rows_of(out)} == {'b.png'}
+    for image, said in (('a', 0), ('b', 1)):
+        done = predict(tiny, out, folder / f'{image}.png')
+        assert ('holds 1 drawings of an earlier call' in done.stdout) == said
+    assert {x.name for x in (out / 'drawn').iterdir()} == {'a.png', 'b.png'}
+    assert {x['image'] for x in rows_of(out)} == {'b.png'}
 
 
 def test_video__frames_times_and_drawings(tiny, tmp_path):

@@ -83,6 +83,10 @@ def test_table__files_that_are_no_records_are_left_out(tmp_path):
     none = call('table', *paths[1:])
     assert none.returncode == 2
     assert 'none of these files is a record' in none.stderr
+    gone = call('table', paths[0], tmp_path / 'gone.json')
+    assert gone.returncode == 2
+    (line,) = gone.stderr.splitlines()
+    assert 'gone.json does not exist: give records' in line
 
 
 def test_table__figures_and_classes_that_not_all_seeds_have(tmp_path):

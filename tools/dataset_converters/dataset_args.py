@@ -82,7 +82,8 @@ def dataset_from_args(args: argparse.Namespace, **kwargs):
         ``filter_cfg`` drops anything.
 
     Raises:
-        InputError: If an option has no meaning for the format.
+        InputError: If an option has no meaning for the format, or coco has
+            no file.
     """
     for option, formats in APPLIES.items():
         given = getattr(args, option)
@@ -91,6 +92,10 @@ def dataset_from_args(args: argparse.Namespace, **kwargs):
                 f'--{option.replace("_", "-")} has no meaning for '
                 f'{args.format} (only for {", ".join(formats)}): leave it out'
             )
+    if args.format == 'coco' and not args.ann_file:
+        raise InputError(
+            'coco needs --ann-file FILE.json, relative to data_root'
+        )
     cfg = {
         'type': FORMATS[args.format],
         'data_root': args.data_root,

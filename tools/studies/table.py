@@ -31,10 +31,15 @@ def load_records(paths: Sequence[Path]) -> List[Dict[str, Any]]:
         list[dict]: The records.
 
     Raises:
-        StudyError: If there is none.
+        StudyError: If there is none, or a file does not exist.
     """
     records = []
     for path in paths:
+        if not path.is_file():
+            raise StudyError(
+                f'{path} does not exist: give records that tools/study.py '
+                'run has left'
+            )
         content = load_json(path)
         if is_record(content):
             # which tells runs of one name apart

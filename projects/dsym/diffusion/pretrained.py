@@ -96,7 +96,8 @@ def diffusion_settings(folder: Union[str, Path]) -> dict:
     if not file.is_file():
         raise MissingFileError(
             f'{folder} holds no ConditionalDiffusion: it has no {SETTINGS}; '
-            'give the folder that ExportDiffusionHook wrote'
+            'train a config of configs/diffusion and give the folder that '
+            'ExportDiffusionHook wrote'
         )
     try:
         settings = json.loads(file.read_text())

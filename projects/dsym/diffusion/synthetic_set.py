@@ -63,6 +63,7 @@ def ensure_synthetic(
         Path: The COCO file; its images are in ``images`` beside it.
 
     Raises:
+        InputError: If the painter's model is missing.
         DatasetError: If the folder cannot be written, images are gone from
             it, a process was killed, or the gate refuses too many.
     """
@@ -72,6 +73,7 @@ def ensure_synthetic(
     if target.is_file():
         check_images(target)
         return target
+    recipe.check()
     try:
         for name in ('images', 'refused', 'chunks'):
             (folder / name).mkdir(parents=True, exist_ok=True)

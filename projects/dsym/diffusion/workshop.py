@@ -20,6 +20,7 @@ from ..engine.cpu_threads_hook import usable_cores
 from ..errors import InputError
 from .examples import DefectExamples, read_image
 from .layout import DefectLayout
+from .pretrained import diffusion_settings
 from .quality_gate import Candidate, build_gate
 from .synthesizer import Synthesizer, Synthetic
 from .synthetic_settings import (
@@ -50,6 +51,15 @@ class Recipe:
     layout: dict
     gate: Optional[dict]
     seed: int
+
+    def check(self) -> None:
+        """Look for the painter's model, before processes and folders are made.
+
+        Raises:
+            InputError: If it is missing or damaged.
+        """
+        if self.painter.get('type') == 'DiffusionPainter':
+            diffusion_settings(self.painter.get('model', ''))
 
     def settings(self, labelled: LabelledSet) -> dict:
         """All that the images depend on."""
