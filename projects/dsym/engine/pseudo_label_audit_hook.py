@@ -160,14 +160,16 @@ def check_classes(hook: Hook, dataset: Any, runner: Runner) -> None:
         runner (Runner): With the loop of the training.
 
     Raises:
-        InputError: If the classes differ, by name or order.
+        InputError: If the labelled images tell theirs, and these differ by
+            name or order.
     """
     loop = runner.train_loop
     labeled = getattr(loop, 'labeled', [loop.dataloader])[0].dataset
     found, wanted = (
-        tuple(x.metainfo.get('classes') or ()) for x in (dataset, labeled)
+        tuple(getattr(x, 'metainfo', {}).get('classes') or ())
+        for x in (dataset, labeled)
     )
-    if found != wanted:
+    if wanted and found != wanted:
         raise InputError(
             f'{type(hook).__name__}.dataset has the classes '
             f'{", ".join(found)}, train_dataloader {", ".join(wanted)}: '
