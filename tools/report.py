@@ -118,7 +118,15 @@ def recorded(runs: List[Run]) -> StudyFiles:
                 'remove it and run the study again',
             )
             check_record(run, record, run.record)
-            study.records.append(record)
+            # what has the same hash may have been spelled otherwise
+            study.records.append(
+                dict(
+                    record,
+                    config=run.config.stem,
+                    options=run.options,
+                    trainer=run.trainer,
+                )
+            )
         elif run.tests:  # others leave a checkpoint, no record
             study.unrecorded.append(run.id)
         if run.id in audits:

@@ -112,6 +112,32 @@ def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
     assert Page(out.read_text()).headings[0] == 'results'
 
 
+def test_report__seeds_whose_same_config_was_spelled_otherwise(tmp_path):
+    results = write_study(tmp_path / 'results')
+    (tmp_path / 'config.py').write_text('a = 1')
+    study = dict(
+        results='results',
+        tests=dict(test={}),
+        runs=[dict(name='x', config='config.py', seeds=[0, 1])],
+    )
+    path = tmp_path / 'mine.yaml'
+    path.write_text(json.dumps(study))
+    stamp(path, tmp_path)
+    record = results / 'x_seed1.json'
+    older = dict(json.loads(record.read_text()), config='b', options={'a': 1})
+    record.write_text(json.dumps(older))
+    out = tmp_path / 'page.html'
+    done = call_script(
+        TOOL, path, '--out', out, '--root', tmp_path, '--work-dirs', tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    rows = [x for x in Page(out.read_text()).cells if x[1:2] == ['test']]
+    assert [x[:3] for x in rows] == [['x', 'test', '2']]
+    done = call_script(TOOL, results, '--out', out)
+    rows = [x for x in Page(out.read_text()).cells if x[1:2] == ['test']]
+    assert [x[2] for x in rows] == ['1', '1', '1']  # here nobody knows
+
+
 def test_report__order_of_the_study_its_title_and_records(tmp_path):
     results = write_study(tmp_path / 'elsewhere')
     (tmp_path / 'config.py').write_text('a = 1')
