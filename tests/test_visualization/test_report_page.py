@@ -79,6 +79,8 @@ def test_run_report__figures_of_the_run(run_page):
     assert ['a', '1', '0', '0'] in rows
     assert [SCRIPT_CLASS, '0', '0', '1'] in rows
     assert ['no defect (false box)', '0', '1'] in rows
+    # a log need not have the last step
+    assert '<dt>last logged step</dt><dd>20</dd>' in run_page
     # the mean step takes 3 s, and there were 20
     assert '<dt>minutes of training steps</dt><dd>1.0</dd>' in run_page
     # 4 of 8 boxes are left

@@ -66,7 +66,7 @@ def training_facts(scalars: List[dict]) -> List[Tuple[str, str]]:
     train = [row for row in scalars if 'loss' in row]
     if not train:
         return []
-    found = [('steps trained', f'{train[-1]["step"]:,}')]
+    found = [('last logged step', f'{train[-1]["step"]:,}')]
     if 'epoch' in train[-1]:
         found.insert(0, ('epochs trained', f'{train[-1]["epoch"]}'))
     if 'time' in train[-1]:
