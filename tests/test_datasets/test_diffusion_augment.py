@@ -308,3 +308,19 @@ def test_stock_data_set__boxes_beyond_the_border(tmp_path):
     synthetic = json.loads(dataset.ann_file.read_text())['annotations']
     assert [x for x in synthetic if x['synthetic']]
     assert min(min(x['bbox'][:2]) for x in synthetic) == 0
+
+
+def test_classes__for_samplers_that_balance_them(tmp_path):
+    dataset = build(tmp_path, ratio=0.5)
+    found = [dataset.get_cat_ids(i) for i in range(len(dataset))]
+    assert found == [
+        [x['bbox_label'] for x in dataset.get_data_info(i)['instances']]
+        for i in range(len(dataset))
+    ]
+    inner = wrapped(coco_steel(tmp_path / 'steel'), tmp_path, ratio=0.5)
+    balanced = DATASETS.build(
+        dict(type='ClassBalancedDataset', dataset=inner, oversample_thr=1.0)
+    )
+    assert len(balanced) > len(dataset)
+    dataset.close_synthetic()
+    assert dataset.get_cat_ids(4) == found[0]

@@ -61,7 +61,7 @@ def test_real_images__of_parts_that_are_joined(steel, augmented):
 
 
 def test_real_images__without_synthetic_ones_it_is_the_same(steel):
-    for config in (steel, repeated(steel, 2), joined(steel, steel)):
+    for config in (steel, joined(steel, steel)):
         dataset = DATASETS.build(config)
         assert real_images(dataset) is dataset
 
@@ -73,3 +73,12 @@ def test_labelled_images__are_not_painted_first(augmented):
     assert folders(labelled_images(config)) == ['steel'] * 3 * REAL
     with pytest.raises(InputError, match='no train_dataloader: give'):
         labelled_images(Config())
+
+
+def test_real_images__are_not_counted_more_often_for_their_class(steel):
+    balanced = dict(
+        type='ClassBalancedDataset', dataset=steel, oversample_thr=1.0
+    )
+    dataset = DATASETS.build(repeated(balanced, 2))
+    assert len(dataset) > 2 * REAL
+    assert folders(real_images(dataset)) == ['steel'] * REAL

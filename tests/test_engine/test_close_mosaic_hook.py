@@ -1,10 +1,14 @@
 """CloseMosaicHook: from which epoch on the other pipeline is used."""
 
+from types import SimpleNamespace
+
 import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.runner import IterBasedTrainLoop
 from tiny_marks import marks_of
 
+from dsym.engine import CloseMosaicHook
 from dsym.errors import InputError
 
 
@@ -76,3 +80,36 @@ def test_all_epochs_and_none(tmp_path):
 def test_more_epochs_than_there_are(tmp_path):
     with pytest.raises(InputError, match='max_epochs=2: lower it'):
         train(tmp_path, max_epochs=2, last=3, workers=0)
+
+
+@pytest.mark.usefixtures('_registered')
+def test_loop_without_epochs__is_refused():
+    hook = CloseMosaicHook(0.5, [])
+    runner = SimpleNamespace(
+        train_loop=IterBasedTrainLoop.__new__(IterBasedTrainLoop)
+    )
+    with pytest.raises(InputError, match='counts epochs, and IterBased'):
+        hook.before_train(runner)
+
+
+def test_mixed_images__run_all_steps_of_the_other_pipeline():
+    """mmdet's wrapper goes through its steps and their types side by side."""
+    inner = dict(
+        type='SteelSynthDataset',
+        data_root='unused',
+        num_images=2,
+        lazy_init=True,
+        pipeline=[],
+    )
+    dataset = DATASETS.build(
+        dict(
+            type='mmdet.MultiImageMixDataset',
+            dataset=dict(inner, lazy_init=True),
+            pipeline=[dict(type='mmdet.RandomFlip', prob=0.5)],
+        )
+    )
+    others = [dict(type='mmdet.RandomFlip', prob=0.0) for _ in range(3)]
+    CloseMosaicHook(1, others).change(dataset)
+    pairs = [*zip(dataset.pipeline, dataset.pipeline_types)]
+    assert [name for _, name in pairs] == ['mmdet.RandomFlip'] * 3
+    assert [step.prob for step, _ in pairs] == [0.0] * 3

@@ -76,3 +76,17 @@ def test_step_equals_mmengines():
         results.append(model.state_dict())
     for name, value in results[0].items():
         assert torch.equal(value, results[1][name]), name
+
+
+def test_custom_keys__may_have_lists():
+    model = ScanHead()
+    keys = {'conv': dict(betas=[0.5, 0.9])}
+    found = {
+        tuple(group['betas']): names_of(model, group)
+        for group in build(model, custom_keys=keys).param_groups
+        if not group['is_bias']
+    }
+    assert found == {
+        (0.5, 0.9): ['conv.weight'],
+        (0.9, 0.999): ['A_log', 'D', 'bn.weight'],
+    }

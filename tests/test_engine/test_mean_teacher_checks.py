@@ -5,12 +5,17 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmdet.models.detectors import SemiBaseDetector
 from mmengine.dataset import pseudo_collate
 from tiny_semi import Record, semi_config, train
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from dsym.engine.mean_teacher_checks import check_first_image, check_views
+from dsym.engine.mean_teacher_checks import (
+    check_first_image,
+    check_model,
+    check_views,
+)
 from dsym.errors import InputError
 
 
@@ -145,3 +150,49 @@ def test_first_image__leaves_the_draws_of_the_run():
             check_first_image(loader, nn.Identity())
         found.append(draws())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='mmyolo.YOLOv5RandomAffine'),
+        dict(type='mmdet.RandomOrder', transforms=[dict(type='mmdet.Expand')]),
+    ],
+)
+@pytest.mark.parametrize('where', ['unsup_teacher', 'unsup_student', None])
+def test_view__of_a_step_that_does_not_say_where_boxes_go(
+    tmp_path, step, where
+):
+    """mmyolo's affine gives no homography, and that of the others is wrong."""
+    config = semi_config(tmp_path)
+    pipeline = config.train_cfg.unlabeled_dataloader.dataset.pipeline
+    steps = pipeline if where is None else pipeline[-1][where]
+    steps.insert(3 if where is None else 1, step)
+    config.train_cfg.unlabeled_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=config.train_cfg.unlabeled_dataloader.dataset,
+    )
+    name = step['type'].split('.')[-1]
+    name = 'Expand' if name == 'RandomOrder' else name
+    refused(config, f'unlabeled_dataloader: {name} .* does not record')
+
+
+def test_phase_1__of_a_loss_that_wants_unlabelled_images():
+    """mmdet's own semi-supervised detectors index the branch."""
+
+    class Stock(SemiBaseDetector):
+        def __init__(self):
+            nn.Module.__init__(self)
+            self.student, self.teacher = nn.Identity(), nn.Identity()
+
+    check_model(Stock())
+    with pytest.raises(InputError, match=r'burn_in_epochs=2: .*: set 0, and'):
+        check_model(Stock(), 2)
+
+
+def test_sampler__that_never_ends_an_epoch(tmp_path):
+    config = semi_config(tmp_path)
+    sampler = dict(type='InfiniteSampler')
+    config.train_cfg.unlabeled_dataloader.sampler = sampler
+    refused(config, 'InfiniteSampler never ends an epoch: take SeededSampler')

@@ -1,18 +1,22 @@
 import shutil
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn as nn
+from mmdet.engine.hooks import MeanTeacherHook
 from mmdet.models.detectors import SemiBaseDetector
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from tiny_semi import semi_config
 from torch.utils.data import DataLoader
 
 from dsym.engine import PreflightHook
 from dsym.engine.preflight_hook import (
+    check_teacher,
     checkpoint_fit,
     in_head,
     planned_checkpoints,
@@ -284,3 +288,21 @@ def test_planned_checkpoints__as_checkpoint_hook_writes(
 def test_priority__before_ema():
     assert PreflightHook.priority == 'VERY_HIGH'
     assert EMAHook.priority == 'NORMAL'
+
+
+def test_teacher_whose_batch_statistics_stand_still(tmp_path):
+    with DefaultScope.overwrite_default_scope('mmyolo'):
+        model = MODELS.build(semi_config(tmp_path).model)
+
+    def check(model, **options):
+        hooks = [MeanTeacherHook(**options)]
+        check_teacher(SimpleNamespace(model=model, hooks=hooks))
+
+    with pytest.raises(InputError, match='skip_buffer=False'):
+        check(model)  # mmdet's default
+    check(model, skip_buffer=False)
+    for name in ('running_mean', 'running_var'):
+        for norm in model.teacher.modules():
+            if hasattr(norm, name):
+                setattr(norm, name, None)
+    check(model)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
@@ -394,3 +395,28 @@ def test_autocast__as_float32():
         for a, b in zip(ours, theirs):
             assert a.dtype == torch.float32
             assert (a - b).abs().max() <= 2**-6 * b.abs().max()
+
+
+def test_operations__are_counted_by_mmengine():
+    """Which traces the model, as mmdet's and mmyolo's get_flops.py."""
+    model = build().eval()
+    counted = get_model_complexity_info(
+        model, (3, 64, 64), show_table=False, show_arch=False
+    )
+    weights = sum(x.numel() for x in model.parameters())
+    assert counted['params'] == weights
+    # at 640 px 9.6 G (docs/mamba_head.md counts no scans): 100 times as many
+    assert counted['flops'] > 0
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        traced = torch.jit.trace(model, images, check_trace=False)(images)
+        expected = model(images)
+    for found, right in zip(flat(traced), flat(expected)):
+        torch.testing.assert_close(found, right)
+
+
+def flat(outputs):
+    """Tensors of nested tuples."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    return [x for part in outputs if part is not None for x in flat(part)]

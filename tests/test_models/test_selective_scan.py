@@ -94,6 +94,9 @@ def assert_same_gradients(y, expected, ours, theirs, rtol):
 SHAPES = [
     dict(batch=2, channels=16, length=70, states=16),
     dict(batch=1, channels=5, length=1, states=3),  # padded channels
+    # a single row's stride means nothing
+    dict(batch=2, channels=16, length=1, states=16),
+    dict(batch=3, channels=8, length=1, states=4, groups=1),
     dict(batch=1, channels=48, length=64, states=8),  # a whole chunk
     dict(batch=3, channels=6, length=41, states=4, groups=3),
     dict(batch=2, channels=64, length=129, states=16, groups=2),

@@ -84,6 +84,28 @@ def test_values_gradients_and_statistics(inputs, shape, dtype, rtol):
         assert norm.num_batches_tracked == peer.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize(
+    ('mean', 'std', 'rtol'), [(100, 1, 1e-4), (1000, 1, 1e-3), (9, 0.01, 1e-3)]
+)
+def test_values_far_from_zero(mean, std, rtol):
+    torch.manual_seed(0)
+    x = (std * torch.randn(4, 64, 20, 20) + mean).contiguous(
+        memory_format=torch.channels_last
+    )
+    x.requires_grad_()
+    norm, peer = norm_layer(64), norm_layer(64)
+    peer.load_state_dict(norm.state_dict())
+    peer.double()
+    exact = x.detach().double().requires_grad_()
+    y, expected = bn_silu(x, norm), F.silu(peer(exact))
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    expected.backward(dy.double())
+    assert_same([y, x.grad], [expected, exact.grad], rtol)
+    assert_same([norm.weight.grad], [peer.weight.grad], rtol)
+    assert_same([norm.running_var], [peer.running_var], 1e-5)
+
+
 def test_large_values_do_not_overflow():
     norm = norm_layer(32)
     norm.bias.data.copy_(torch.linspace(-200, 200, 32))

@@ -1,6 +1,6 @@
 import json
 import os.path as osp
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Union
+from typing import Dict, List, NamedTuple, Sequence, Union
 
 import numpy as np
 import torch
@@ -12,21 +12,9 @@ from mmengine.structures import InstanceData
 from torch.utils.data import Dataset
 
 from ..errors import InputError, MissingFileError
+from .untracked import untracked_step
 
 META_KEYS = ('img_path', 'homography_matrix')
-# steps that move boxes without recording where to
-UNTRACKED = {
-    'LetterResize': 'take TrackedLetterResize',
-    'YOLOv5RandomAffine': 'take TrackedRandomAffine',
-    'RandomAffine': 'take TrackedRandomAffine',
-    'Mosaic': 'a mosaic has no single homography, leave it out',
-    'Mosaic9': 'a mosaic has no single homography, leave it out',
-    'CachedMosaic': 'a mosaic has no single homography, leave it out',
-    'Expand': 'leave it out',
-    'MinIoURandomCrop': 'leave it out',
-    'RandomCenterCropPad': 'leave it out',
-    'RandomShift': 'leave it out',
-}
 
 
 class Detected(NamedTuple):
@@ -148,28 +136,15 @@ class DetectedBoxDataset(Dataset):
         return data
 
 
-def with_inner_steps(steps: Iterable) -> Iterator:
-    """Steps, and those of wrappers such as ``RandomOrder``."""
-    for step in steps:
-        yield step
-        inner = getattr(step, 'transforms', step)
-        if isinstance(inner, (list, tuple)):
-            yield from with_inner_steps(inner)
-
-
 def check_pipeline(steps: Sequence) -> None:
     """Raise :class:`InputError` unless boxes can be moved as a pipeline does.
 
     Args:
         steps (Sequence): Its transforms.
     """
-    for step in with_inner_steps(steps):
-        name = type(step).__name__
-        if name in UNTRACKED:
-            raise InputError(
-                f'DetectedBoxDataset: {name} in the pipeline does not record '
-                f'where it moves boxes: {UNTRACKED[name]}'
-            )
+    problem = untracked_step(steps)
+    if problem:
+        raise InputError(f'DetectedBoxDataset: {problem}')
     packed = getattr(steps[-1], 'meta_keys', ()) if steps else ()
     missing = [x for x in META_KEYS if x not in packed]
     if missing:

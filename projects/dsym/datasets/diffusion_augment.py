@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Optional, Union
+from typing import List, Optional, Union
 
 import numpy as np
 from mmengine.config import Config
@@ -38,7 +38,6 @@ class DiffusionAugment(ConcatDataset):
             Defaults to 10.
         num_workers (int, optional): Processes that paint; 0 for this one.
             Defaults to None, one a core.
-        lazy_init (bool): As in mmengine. Defaults to False.
 
     Raises:
         InputError: For settings that do not fit, or if the gate refuses too
@@ -56,7 +55,6 @@ class DiffusionAugment(ConcatDataset):
         cache_dir: str = 'data/dsym_synthetic',
         max_tries: int = 10,
         num_workers: Optional[int] = None,
-        lazy_init: bool = False,
     ) -> None:
         if ratio < 0:
             raise InputError(
@@ -107,9 +105,7 @@ class DiffusionAugment(ConcatDataset):
                 )
             )
         # a data set's own name, palette, ... count, not that they differ
-        super().__init__(
-            parts, lazy_init=lazy_init, ignore_keys=[*dataset.metainfo]
-        )
+        super().__init__(parts, ignore_keys=[*dataset.metainfo])
         self.pipeline: Compose = dataset.pipeline
 
     @property
@@ -134,6 +130,20 @@ class DiffusionAugment(ConcatDataset):
         if self.closed:
             idx %= len(self.real_dataset)
         return super().get_data_info(idx)
+
+    def get_cat_ids(self, idx: int) -> List[int]:
+        """Classes in an image, for samplers that balance them.
+
+        Args:
+            idx (int): As of :meth:`get_data_info`.
+
+        Returns:
+            list[int]: Of each box.
+        """
+        if self.closed:
+            idx %= len(self.real_dataset)
+        part, inner = self._get_ori_dataset_idx(idx)
+        return self.datasets[part].get_cat_ids(inner)
 
     def __getitem__(self, idx: int) -> dict:
         """Load an image and send it through the pipeline.

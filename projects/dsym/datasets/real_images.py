@@ -2,6 +2,7 @@ import copy
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset
 from mmengine.registry import DATASETS
 from torch.utils.data import ConcatDataset, Dataset
 
@@ -9,18 +10,24 @@ from ..errors import InputError
 
 
 def real_images(dataset: Dataset) -> Dataset:
-    """Leave out the synthetic images that :class:`DiffusionAugment` adds.
+    """Real images, each once: what is measured on a labelled set counts so.
+
+    The synthetic images that :class:`DiffusionAugment` adds are left out, and
+    so are the copies of mmengine's ``RepeatDataset`` and
+    ``ClassBalancedDataset``, which has more of some classes than of others.
 
     Args:
         dataset (Dataset): Of any kind, also a wrapper.
 
     Returns:
-        Dataset: The same one if it has none. Of a ``ConcatDataset`` one of
-        the real parts; of another wrapper with synthetic images the real ones
-        in it, each once.
+        Dataset: The same one if it has neither. Of a ``ConcatDataset`` one
+        of the real parts; of another wrapper with such images the data set in
+        it.
     """
     if hasattr(dataset, 'real_dataset'):
         return dataset.real_dataset
+    if isinstance(dataset, (RepeatDataset, ClassBalancedDataset)):
+        return real_images(dataset.dataset)
     if isinstance(dataset, ConcatDataset):
         parts = [real_images(x) for x in dataset.datasets]
         if all(a is b for a, b in zip(parts, dataset.datasets)):

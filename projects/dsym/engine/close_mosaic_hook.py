@@ -1,6 +1,7 @@
 from typing import Any, Dict, Iterator, List, Union
 
 from mmcv.transforms import Compose
+from mmdet.datasets import MultiImageMixDataset
 from mmengine.registry import HOOKS
 from torch.utils.data import Dataset
 
@@ -49,4 +50,9 @@ class CloseMosaicHook(LastEpochsHook):
     def change(self, dataset: Dataset) -> None:
         """Set the pipelines of the data sets inside."""
         for part in innermost(dataset):
-            part.pipeline = Compose(self.switch_pipeline)
+            if isinstance(part, MultiImageMixDataset):
+                # runs its steps itself, with their types beside them
+                part.pipeline = Compose(self.switch_pipeline).transforms
+                part.pipeline_types = [x['type'] for x in self.switch_pipeline]
+            else:
+                part.pipeline = Compose(self.switch_pipeline)

@@ -1,4 +1,4 @@
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Union
 
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -64,7 +64,7 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 biases.add(id(bias))
             elif isinstance(weight, nn.Parameter) and weight.ndim > 1:
                 hidden.add(id(weight))
-        merged: Dict[Tuple, Dict[str, Any]] = {}
+        merged: Dict[str, Dict[str, Any]] = {}
         for group in params:
             settings = {k: v for k, v in group.items() if k != 'params'}
             (parameter,) = group['params']
@@ -78,7 +78,8 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 for mark in ('_no_reinit', '_no_warmup')
             )
             settings['is_hidden'] = id(parameter) in hidden
-            key = tuple(sorted(settings.items()))
+            # of a custom key they may be lists
+            key = repr(sorted(settings.items()))
             merged.setdefault(key, dict(settings, params=[]))
             merged[key]['params'] += group['params']
         params[:] = merged.values()

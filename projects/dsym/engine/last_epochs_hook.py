@@ -1,7 +1,7 @@
 from typing import Union
 
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
 from ..errors import InputError
@@ -53,8 +53,14 @@ class LastEpochsHook(Hook):
             runner (Runner): The runner, with its number of epochs.
 
         Raises:
-            InputError: If the training has fewer epochs.
+            InputError: If the training has fewer epochs, or counts none.
         """
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise InputError(
+                f'{type(self).__name__} counts epochs, and '
+                'IterBasedTrainLoop has none: take EpochBasedTrainLoop, or '
+                'leave the hook out'
+            )
         if self.num_last_epochs > runner.max_epochs:
             raise InputError(
                 f'{type(self).__name__}: num_last_epochs='

@@ -5,12 +5,14 @@ from typing import Sequence, Union
 
 import numpy as np
 import torch
+from mmdet.datasets.samplers import MultiSourceSampler
 from mmdet.engine.hooks import (
     MeanTeacherHook,
     PipelineSwitchHook,
     YOLOXModeSwitchHook,
 )
 from mmdet.models.detectors import SemiBaseDetector
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import EpochBasedTrainLoop
 from mmyolo.engine.hooks import (
@@ -20,22 +22,42 @@ from mmyolo.engine.hooks import (
 from mmyolo.engine.hooks import YOLOXModeSwitchHook as MMYOLOModeSwitchHook
 from torch.utils.data import DataLoader
 
+from ..datasets.nested import nested
+from ..datasets.untracked import untracked_step
 from ..errors import InputError
 from ..models.detectors.pseudo_labels import homographies
 from .ema_schedules import AdaptiveEMA
 
+ENDLESS = (InfiniteSampler, MultiSourceSampler)
 VIEWS = ('unsup_teacher', 'unsup_student')
 AVERAGES = (EMAHook, MeanTeacherHook)
 SWITCHES = (PipelineSwitchHook, YOLOXModeSwitchHook, MMYOLOModeSwitchHook)
 SCHEDULES = (YOLOv5ParamSchedulerHook, PPYOLOEParamSchedulerHook)
 
 
-def check_model(model: torch.nn.Module) -> None:
-    """Raise :class:`InputError` unless it has a student and a teacher."""
+def check_model(model: torch.nn.Module, burn_in_epochs: int = 0) -> None:
+    """Raise unless a model has what the loop trains.
+
+    Args:
+        model (nn.Module): The model inside a distributed wrapper.
+        burn_in_epochs (int): Of phase 1, with labelled images alone.
+            Defaults to 0.
+
+    Raises:
+        InputError: If it has no student and teacher, or its loss asks for
+            unlabelled images in phase 1 too.
+    """
     if not (hasattr(model, 'student') and hasattr(model, 'teacher')):
         raise InputError(
             f'MeanTeacherLoop: {type(model).__name__} has no student and '
             "teacher: set model=dict(type='DSYMDetector', detector=...)"
+        )
+    if burn_in_epochs and type(model).loss is SemiBaseDetector.loss:
+        raise InputError(
+            f'train_cfg.burn_in_epochs={burn_in_epochs}: the loss of '
+            f'{type(model).__name__} asks for unlabelled images from the '
+            'first step on: set 0, and load_from to a checkpoint of its '
+            'detector'
         )
 
 
@@ -149,6 +171,23 @@ def check_views(batch: dict) -> None:
             )
 
 
+def check_end(loader: DataLoader) -> None:
+    """Raise if a pass over the unlabelled images, an epoch, never ends.
+
+    Args:
+        loader (DataLoader): Of unlabelled images.
+
+    Raises:
+        InputError: For a sampler that goes on for ever.
+    """
+    sampler = loader.batch_sampler.sampler
+    if isinstance(sampler, ENDLESS):
+        raise InputError(
+            f'train_cfg.unlabeled_dataloader.sampler: {type(sampler).__name__}'
+            ' never ends an epoch: take SeededSampler or DefaultSampler'
+        )
+
+
 def check_first_image(loader: DataLoader, model: torch.nn.Module) -> None:
     """Load an unlabelled image: its faults would show after phase 1 only.
 
@@ -158,7 +197,8 @@ def check_first_image(loader: DataLoader, model: torch.nn.Module) -> None:
             boxes between the views.
 
     Raises:
-        InputError: If it lacks a view or the way between them.
+        InputError: If it lacks a view or the way between them, or a step
+            does not record its part of that way.
     """
     # the run's own draws stay as they are
     states = random.getstate(), np.random.get_state()
@@ -168,5 +208,12 @@ def check_first_image(loader: DataLoader, model: torch.nn.Module) -> None:
     np.random.set_state(states[1])
     check_views(batch)
     if isinstance(model, SemiBaseDetector):
+        problem = untracked_step(
+            x.pipeline
+            for x in nested(loader.dataset)
+            if hasattr(x, 'pipeline')
+        )
+        if problem:
+            raise InputError(f'train_cfg.unlabeled_dataloader: {problem}')
         for branch in VIEWS:
             homographies(batch['data_samples'][branch], 'cpu')

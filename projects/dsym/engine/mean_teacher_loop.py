@@ -16,6 +16,7 @@ from ..models.detectors.semi_settings import check_classes
 from .labelled_classes_hook import LabelledClassesHook
 from .mean_teacher_checks import (
     check_ema,
+    check_end,
     check_first_image,
     check_hooks,
     check_model,
@@ -128,10 +129,11 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
 
     def run(self) -> torch.nn.Module:
         """Train both phases."""
-        check_model(self.model)
+        check_model(self.model, self.burn_in_epochs)
         check_hooks(self.runner.hooks)
         check_ema(self)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
+        check_end(self.unlabeled)
         check_first_image(self.unlabeled, self.model)
         self._check_lengths()
         # --resume drops load_from, also where there is nothing to resume

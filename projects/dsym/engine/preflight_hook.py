@@ -9,6 +9,7 @@ import shutil
 from typing import List, Optional, Sequence, Tuple
 
 import torch.nn as nn
+from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
@@ -16,6 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch.optim import Optimizer
 
 from ..errors import InputError
+from ..models.detectors import DSYMDetector
 from .unwrapped import unwrapped_model
 
 # Logs, figures and the message hub beside the tensors of a checkpoint.
@@ -59,7 +61,7 @@ class PreflightHook(Hook):
         self.min_fit = min_fit
 
     def before_train(self, runner: Runner) -> None:
-        """Raise if the planned checkpoints do not fit on the disk.
+        """Raise if checkpoints do not fit on the disk or a teacher stands.
 
         Args:
             runner (Runner): The runner of the training process.
@@ -67,6 +69,7 @@ class PreflightHook(Hook):
         Raises:
             InputError: On all ranks, with one line of figures and remedy.
         """
+        check_teacher(runner)
         # Only rank 0 writes; the others must not wait for it for ever.
         message = [disk_shortage(runner) if is_main_process() else None]
         broadcast_object_list(message)
@@ -116,6 +119,35 @@ class PreflightHook(Hook):
 
     def _is_optional(self, key: str) -> bool:
         return any(part in key for part in self.optional)
+
+
+def check_teacher(runner: Runner) -> None:
+    """Raise if mmdet's hook leaves out a teacher's batch statistics.
+
+    That is its default, made for backbones whose statistics are frozen: a
+    teacher of ours would predict with those of its first step for ever.
+
+    Args:
+        runner (Runner): The runner of the training process.
+
+    Raises:
+        InputError: If the teacher has statistics that move.
+    """
+    model = unwrapped_model(runner)
+    for hook in runner.hooks:
+        if (
+            isinstance(model, DSYMDetector)
+            and isinstance(hook, MeanTeacherHook)
+            and hook.skip_buffers
+            and any(
+                'running_mean' in x for x, _ in model.teacher.named_buffers()
+            )
+        ):
+            raise InputError(
+                'custom_hooks: mmdet.MeanTeacherHook leaves the batch '
+                "statistics of DSYMDetector's teacher as they were at the "
+                'first step: set skip_buffer=False, or take MeanTeacherLoop'
+            )
 
 
 def in_head(key: str) -> bool:

@@ -3,7 +3,11 @@
 import pickle
 
 import pytest
-from mmengine.dataset import BaseDataset, DefaultSampler
+from mmengine.dataset import (
+    BaseDataset,
+    ClassBalancedDataset,
+    DefaultSampler,
+)
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader
 
@@ -108,3 +112,29 @@ def test_seed_survives_wrappers_of_data_sets():
     index = SeededIndex(17, seed=5)
     for inner, value in ((index - 12, 5), (index % 6, 5)):
         assert int(inner) == value and inner.seed == 5
+
+
+def test_class_balanced_data_set__is_warned_of(monkeypatch):
+    """It looks indices up in a list, which forgets their seeds."""
+
+    class Two(BaseDataset):
+        def load_data_list(self):
+            return [dict(instances=[dict(bbox_label=x)]) for x in (0, 1)]
+
+        def get_cat_ids(self, idx):
+            return [idx]
+
+    said = []
+    monkeypatch.setattr(
+        'dsym.datasets.samplers.seeded_sampler.print_log',
+        lambda text, *_: said.append(text),
+    )
+    two = Two(metainfo=dict(classes=('a', 'b')), pipeline=[])
+    build = dict(type='SeededSampler', seed=0)
+    DATA_SAMPLERS.build(dict(build, dataset=two))
+    assert said == []
+    balanced = ClassBalancedDataset(two, 0.9)
+    index = next(iter(DATA_SAMPLERS.build(dict(build, dataset=balanced))))
+    assert not hasattr(balanced[index]['sample_idx'], 'seed')
+    assert len(said) == 1
+    assert 'ClassBalancedDataset' in said[0]

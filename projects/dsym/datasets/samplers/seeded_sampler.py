@@ -1,8 +1,13 @@
-from typing import Iterator
+import logging
+from typing import Any, Iterator
 
 import numpy as np
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import ClassBalancedDataset, DefaultSampler
+from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import Dataset
+
+from ..nested import nested
 
 
 class SeededIndex(int):
@@ -49,6 +54,17 @@ class SeededSampler(DefaultSampler):
     """
 
     first = 0
+
+    def __init__(self, dataset: Dataset, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dataset, *args, **kwargs)
+        if any(isinstance(x, ClassBalancedDataset) for x in nested(dataset)):
+            print_log(
+                'SeededSampler: ClassBalancedDataset looks its images up by '
+                'a plain number, so their augmentations have no seed: a '
+                'resumed run will draw others than one without a break',
+                'current',
+                logging.WARNING,
+            )
 
     def __iter__(self) -> Iterator[SeededIndex]:
         """Indices of this rank's part of a pass."""

@@ -48,10 +48,14 @@ def choose_backend(
     Returns:
         str: 'mamba_ssm' for CUDA with mamba-ssm's extension (written to its
         documented interface, not run here), 'cpp' for a CPU with our compiled
-        operator, else 'torch', which an export to ONNX and
-        ``torch.compile`` always take.
+        operator, else 'torch', which an export to ONNX, ``torch.compile``
+        and ``torch.jit.trace`` (also to count operations) always take.
     """
-    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+    if (
+        torch.onnx.is_in_onnx_export()
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+    ):
         return 'torch'
     backend = 'torch'
     if device.type == 'cuda' and dtype != torch.float64:

@@ -92,13 +92,17 @@ std::vector<float> spread(const Shape& shape, const float* values) {
   return out;
 }
 
+// Sums of x - origin and of its squares. With zero as the origin the variance
+// of what lies far from it would be a small difference of large sums.
 template <typename T>
-void moments(const Shape& shape, const T* x, Sums& sums) {
+void moments(const Shape& shape, const T* x, const std::vector<float>& origin,
+             Sums& sums) {
   shape.each_tile([&](int64_t begin, int64_t end, int64_t c) {
     vf s[2] = {}, q[2] = {};
     for (int64_t r = begin; r < end; r++)
       for (int64_t k = 0; k < 2; k++) {
-        vf v = load(x + r * shape.channels + c + k * kLanes);
+        vf v = load(x + r * shape.channels + c + k * kLanes) -
+               load(&origin[c + k * kLanes]);
         s[k] += v;
         q[k] += v * v;
       }
@@ -135,16 +139,20 @@ void forward(const Shape& shape, const std::array<const T*, N>& x, T* y,
   });
 }
 
-// dz of silu(z), and the sums of dz and of dz * x_i.
+// dz of silu(z), and the sums of dz and of dz * (x_i - mean_i).
 template <int N, typename T>
 void backward_act(const Shape& shape, const std::array<const T*, N>& x,
                   const T* dy, T* dz,
+                  const std::array<std::vector<float>, N>& means,
                   const std::array<std::vector<float>, N>& scales,
                   const std::vector<float>& shifts, Sums& sums) {
   shape.each_tile([&](int64_t begin, int64_t end, int64_t c) {
     for (int64_t k = c; k < c + kTile; k += kLanes) {
-      vf scale[N], shift = load(&shifts[k]), s = {}, q[N] = {};
-      for (int i = 0; i < N; i++) scale[i] = load(&scales[i][k]);
+      vf mean[N], scale[N], shift = load(&shifts[k]), s = {}, q[N] = {};
+      for (int i = 0; i < N; i++) {
+        mean[i] = load(&means[i][k]);
+        scale[i] = load(&scales[i][k]);
+      }
       for (int64_t r = begin; r < end; r++) {
         const int64_t at = r * shape.channels + k;
         vf z = normalized<N, T>(x, at, scale, shift);
@@ -152,7 +160,7 @@ void backward_act(const Shape& shape, const std::array<const T*, N>& x,
         vf g = load(dy + at) * e * (1.f + z * (1.f - e));
         store(dz + at, g);
         s += g;
-        for (int i = 0; i < N; i++) q[i] += g * load(x[i] + at);
+        for (int i = 0; i < N; i++) q[i] += g * (load(x[i] + at) - mean[i]);
       }
       sums.add(0, k, s);
       for (int i = 0; i < N; i++) sums.add(1 + i, k, q[i]);
@@ -195,14 +203,17 @@ Tensor forward_of(const std::array<Tensor, N>& x,
   for (int i = 0; i < N; i++) {
     in[i] = read<T>(x[i]);
     Sums sums(shape, 2);
-    moments<T>(shape, in[i], sums);
+    // the first place of each channel
+    const std::vector<float> origin(in[i], in[i] + channels);
+    moments<T>(shape, in[i], spread(shape, origin.data()), sums);
     float* found = write<float>(statistics[i]);
     float* mean = write<float>(running_mean[i]);
     float* var = write<float>(running_var[i]);
     for (int64_t c = 0; c < channels; c++) {
-      const double m = sums.get(0, c, channels) / count;
+      const double off = sums.get(0, c, channels) / count;
+      const double m = origin[c] + off;
       const double v =
-          std::max(0.0, sums.get(1, c, channels) / count - m * m);
+          std::max(0.0, sums.get(1, c, channels) / count - off * off);
       const double inverse = 1 / std::sqrt(v + eps);
       const double scale = read<float>(weight[i])[c] * inverse;
       found[kMean * channels + c] = m;
@@ -232,16 +243,17 @@ void backward_of(const std::array<Tensor, N>& x, const Tensor& dy,
   const Shape shape(x[0]);
   const int64_t channels = x[0].size(1), count = x[0].numel() / channels;
   std::array<const T*, N> in;
-  std::array<std::vector<float>, N> scales;
+  std::array<std::vector<float>, N> means, scales;
   for (int i = 0; i < N; i++) {
+    const float* found = read<float>(statistics[i]);
     in[i] = read<T>(x[i]);
-    scales[i] = spread(
-        shape, read<float>(statistics[i]) + kScale * channels);
+    means[i] = spread(shape, found + kMean * channels);
+    scales[i] = spread(shape, found + kScale * channels);
   }
   Sums sums(shape, 1 + N);
   T* dz = write<T>(dx[0]);
   backward_act<N, T>(
-      shape, in, read<T>(dy), dz, scales,
+      shape, in, read<T>(dy), dz, means, scales,
       spread(shape,
              read<float>(statistics[0]) + kShift * channels),
       sums);
@@ -253,7 +265,7 @@ void backward_of(const std::array<Tensor, N>& x, const Tensor& dy,
       const double mean = found[kMean * channels + c];
       const double inverse = found[kInverse * channels + c];
       const double s = sums.get(0, c, channels);
-      const double q = (sums.get(1 + i, c, channels) - s * mean) * inverse;
+      const double q = sums.get(1 + i, c, channels) * inverse;
       write<float>(dbias[i])[c] = s;
       write<float>(dweight[i])[c] = q;
       // scale (dz - s / count - (x - mean) inverse q / count)

@@ -161,10 +161,16 @@ struct Rows {
   const T* at(int64_t row) const { return data + row * stride; }
 };
 
+// From row to row of (batch, rows, ...). The stride of a single row means
+// nothing, also after contiguous(): then the images are the rows.
+inline int64_t row_stride(const at::Tensor& x) {
+  return x.stride(x.size(1) == 1 ? 0 : 1);
+}
+
 // What rows() can read, (batch, rows, ...): x itself or a copy of it.
 inline at::Tensor regular(const at::Tensor& x) {
   bool good = x.numel() && (x.size(0) == 1 ||
-                            x.stride(0) == x.size(1) * x.stride(1));
+                            x.stride(0) == x.size(1) * row_stride(x));
   int64_t inner = 1;
   for (int64_t dim = x.dim() - 1; dim > 1; dim--) {
     good = good && (x.size(dim) == 1 || x.stride(dim) == inner);
@@ -175,7 +181,7 @@ inline at::Tensor regular(const at::Tensor& x) {
 
 template <typename T>
 Rows<T> rows(const at::Tensor& x) {
-  return {read<T>(x), x.stride(1)};
+  return {read<T>(x), row_stride(x)};
 }
 
 }  // namespace dsym
