@@ -39,8 +39,10 @@ if a contender fails, such as a peer that is not installed.
 """
 
 import argparse
+import importlib.util
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -110,7 +112,31 @@ def check_only(what: str, only: Optional[str]) -> None:
         stop(f'--only {only}: {what} has no such part: {remedy}')
 
 
-def load_baseline(path: Path, what: str) -> List[Dict[str, Any]]:
+def check_numbers(args: argparse.Namespace) -> None:
+    """Stop for what would end the benchmark after minutes of measuring."""
+    for key in ('rounds', 'steps'):
+        if getattr(args, key) < 1:
+            stop(f'--{key} {getattr(args, key)}: give 1 or more')
+    for key in ('config', 'yolov8'):
+        if not Path(getattr(args, key)).is_file():
+            stop(f'--{key} {getattr(args, key)} does not exist')
+    if not 0 <= args.tolerance < 1:
+        stop(
+            f'--tolerance {args.tolerance}: give a share from 0 to below 1, '
+            'such as 0.25'
+        )
+    if args.out:
+        try:
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=args.out.parent):
+                pass
+        except OSError as error:
+            stop(f'--out {args.out}: {error.strerror}: name another file')
+        if args.out.is_dir():
+            stop(f'--out {args.out} is a folder: name a file')
+
+
+def load_baseline(path: Path, what: str, config: str) -> List[Dict[str, Any]]:
     """Read a baseline's reports of a benchmark, or stop before measuring."""
     if not path.is_file():
         stop(f'--compare {path} does not exist: give a baseline')
@@ -128,6 +154,17 @@ def load_baseline(path: Path, what: str) -> List[Dict[str, Any]]:
             f'--compare {path} has no report of {what}: name one made by '
             f'tools/benchmark.py {what}'
         )
+    # nor do ratios of two configs mean the same; older ones name none
+    mine = [x for x in mine if x.get('config', config) == config]
+    if not mine:
+        stop(f'--compare {path} has no report of {config}: name one of it')
+    kinds = [kind_of(x) for x in mine]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            stop(
+                f'--compare {path} has two reports of {what} on {kind[1]} '
+                f'cores with {kind[0]}: leave the older one out'
+            )
     return mine
 
 
@@ -135,14 +172,14 @@ def main() -> None:
     """Run a benchmark and write its JSON."""
     args = parse_args()
     check_only(args.what, args.only)
-    if not 0 <= args.tolerance < 1:
-        stop(
-            f'--tolerance {args.tolerance}: give a share from 0 to below 1, '
-            'such as 0.25'
-        )
-    baseline = args.compare and load_baseline(args.compare, args.what)
+    if importlib.util.find_spec('psutil') is None:
+        stop('psutil, which counts memory, is missing: pip install psutil')
+    check_numbers(args)
+    config = Path(args.config).stem
+    baseline = args.compare and load_baseline(args.compare, args.what, config)
     report = dict(
         benchmark=args.what,
+        config=config,
         commit=git_commit(),
         machine=describe_machine(),
         torch=torch.__version__,
@@ -224,4 +261,7 @@ def judge(
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop('interrupted; --out has the parts that were measured.')

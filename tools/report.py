@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 from typing import List, Optional
 
-from studies.plan import Run, check_record, load_study
+from studies.plan import STARTED, Run, check_record, load_study
 from toolbox_script import stop
 
 from dsym.errors import InputError, MissingFileError
@@ -139,9 +139,19 @@ def best_run(runs: List[Run]) -> Optional[Path]:
     scores = {
         run.work_dir: list(load_json(run.record)['metrics'].values())[-1]
         for run in runs
-        if run.record.is_file() and find_evaluations(run.work_dir)
+        if run.record.is_file()
+        and find_evaluations(run.work_dir)
+        and is_its_training(run)
     }
     return max(scores, key=lambda x: scores[x]['mAP_50'], default=None)
+
+
+def is_its_training(run: Run) -> bool:
+    """Whether a record is of what lies in the run's work_dir."""
+    note = run.work_dir / STARTED
+    started = load_json(note) if note.is_file() else {}
+    record = load_json(run.record)
+    return all(record.get(key) == started[key] for key in started)
 
 
 def write_report(args: argparse.Namespace) -> None:
@@ -158,6 +168,13 @@ def write_report(args: argparse.Namespace) -> None:
         raise MissingFileError(
             f'{source}: no such file or folder; name a work_dir, a study '
             'YAML or its folder of results'
+        )
+    if args.out.is_dir():
+        raise InputError(f'--out {args.out} is a folder: name a file')
+    if source.is_dir() and any(source.glob(f'*/{STARTED}')):
+        raise InputError(
+            f'{source} holds the runs of a study: name its YAML, or one of '
+            'the folders in it'
         )
     if args.results is not None and source.is_dir():
         raise InputError(f'--results is for the YAML of a study, not {source}')
@@ -178,7 +195,8 @@ def write_report(args: argparse.Namespace) -> None:
         if not study.records:
             raise InputError(
                 f'{source}: none of its runs is recorded yet; make one with '
-                f'python tools/study.py run {source}'
+                f'python tools/study.py run {source}, with the --root, '
+                '--results and --work-dirs that are given here'
             )
         run = None if detail is None else read_run(detail, args.evaluation)
         study.name = args.title or study.name

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 import traceback
+import uuid
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
@@ -29,7 +30,7 @@ from typing import Any, Callable, Dict, List, Optional
 from json_file import write_json
 from mmengine.config import DictAction
 from studies.paper_tables import page
-from studies.plan import Run, StudyError, check_record, load_study
+from studies.plan import STARTED, Run, StudyError, check_record, load_study
 from studies.progress import watch
 from studies.record import write_record
 from studies.resume import (
@@ -45,7 +46,7 @@ from dsym.visualization import load_json
 
 TOOLS = Path(__file__).resolve().parent
 ROOT = TOOLS.parent
-STARTED, TRAINED = 'started.json', '.train-done'  # in a work_dir
+TRAINED = '.train-done'  # in a work_dir
 
 
 def parse_args() -> argparse.Namespace:
@@ -102,7 +103,8 @@ def as_options(options: Dict[str, Any]) -> List[str]:
             if read != value:
                 raise StudyError(
                     f'{key}: --cfg-options would read {value!r} as {read!r}: '
-                    'put it into a config; a path takes no spaces and commas'
+                    'write that (YAML has 0.001, not 1e-3) or put it into a '
+                    'config; a path takes no spaces and commas'
                 )
             spelled.append(f'{key}={value}')
     return ['--cfg-options', *spelled] if spelled else []
@@ -228,17 +230,28 @@ class Worker:
         """Train, evaluate and record."""
         run = self.run
         note = run.work_dir / STARTED
-        digest = run.hash()
-        if note.exists():
-            started = load_json(note)
+        started = load_json(note) if note.exists() else {}
+        digest = run.hash(started.get('lists'))
+        if started:
             if started['config_hash'] != digest:
                 raise StudyError(
                     f'begun with another config ({started["config_hash"]}, '
                     f'now {digest}): rename the run or remove {run.work_dir}'
                 )
         else:
-            started = dict(config_hash=digest, commit=git_commit())
+            started = dict(
+                config_hash=digest,
+                commit=git_commit(),
+                training=uuid.uuid4().hex[:12],
+                lists=run.lists(),
+            )
             write_json(note, started)
+        recorded = load_json(run.record) if run.record.exists() else started
+        if recorded.get('training') != started.get('training'):
+            raise StudyError(
+                f'{run.record} is of another training than {run.work_dir}, '
+                'and no file may have figures of two: move one of them away'
+            )
         self.once('train', self.train)
         for name, options in run.tests.items():
             self.once(
@@ -307,7 +320,30 @@ def planned(args: argparse.Namespace) -> List[Run]:
     runs = load_study(
         args.study, args.root, args.work_dirs.resolve(), args.results
     )
-    return choose(runs, args.only)
+    chosen = choose(runs, args.only)
+    for run in chosen:
+        check_spelling(run)
+    return chosen
+
+
+def check_spelling(run: Run) -> None:
+    """Raise before a training for what a later command could not be told.
+
+    Raises:
+        StudyError: For an override or a folder.
+    """
+    try:
+        as_options(run.all_options)
+        for options in run.tests.values():
+            as_options(options)
+    except StudyError as error:
+        raise StudyError(f'{run.id}: {error}') from None
+    folder = str(run.work_dir)
+    if read_option(folder) != folder:
+        raise StudyError(
+            f'{run.id}: its folder would be {folder}, and --cfg-options takes '
+            'no spaces, commas and brackets: give other --work-dirs or names'
+        )
 
 
 def do_run(run: Run, place: str) -> None:

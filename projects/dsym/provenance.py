@@ -33,15 +33,20 @@ def git_commit() -> str:
     """Name the checkout's commit, with a + if it was changed.
 
     Returns:
-        str: Empty where the package is no git checkout.
+        str: Empty where the package is no file of a git checkout, or git is
+        not installed.
     """
-    commit = subprocess.run(
-        ['git', 'describe', '--always', '--dirty=+', '--abbrev=12'],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-    )
-    return commit.stdout.strip()
+    here = Path(__file__)
+    run = dict(cwd=here.parent, capture_output=True, text=True)
+    describe = ['git', 'describe', '--always', '--dirty=+', '--abbrev=12']
+    try:
+        # an environment may lie in the checkout of something else
+        tracked = ['git', 'ls-files', '--error-unmatch', here.name]
+        if subprocess.run(tracked, **run).returncode:
+            return ''
+        return subprocess.run(describe, **run).stdout.strip()
+    except OSError:
+        return ''
 
 
 def config_hash(config: Config) -> str:

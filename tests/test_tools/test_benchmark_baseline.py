@@ -2,12 +2,14 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
+from benchmark import check_numbers, load_baseline
 from benchmarks.baseline import (
     as_table,
     compare_with,
@@ -20,7 +22,7 @@ from benchmarks.baseline import (
 def report(features=(), threads=2, cores=2, **comparisons):
     results = {
         name: {
-            'ours': dict(ours_speed_up=1.0),
+            'ours': dict(ours_speed_up=1.0, ours_low=1.0, ours_high=1.0),
             **{peer: dict(ours_speed_up=x) for peer, x in peers.items()},
             'added': 0.1,
         }
@@ -68,3 +70,70 @@ def test_read_baseline__of_the_same_kind_of_machine(tmp_path):
     assert of_the_same_kind(reports, report(['amx_bf16'])) is None
     assert of_the_same_kind(reports, report(['avx512f'], threads=4)) is None
     assert of_the_same_kind(reports, report(['avx512f'], cores=4)) is None
+
+
+def test_speed_ratios__of_a_file_whose_keys_were_sorted():
+    given = report(train=dict(a=1.5, z=0.5))
+    found = json.loads(json.dumps(given, sort_keys=True))
+    assert [*found['results']['train']][1] == 'added'
+    assert speed_ratios(found) == speed_ratios(given)
+
+
+def test_read_baseline__nothing_falls_below_nan(tmp_path):
+    path = tmp_path / 'baseline.json'
+    path.write_text(json.dumps([report(x=dict(peer=float('nan')))]))
+    with pytest.raises(ValueError, match='is no list of reports'):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize(
+    'reports, message',
+    [
+        ([report(), report()], 'has two reports of all on 2 cores'),
+        ([dict(report(), config='other')], 'has no report of mine'),
+        ([dict(report(), benchmark='scan')], 'has no report of all'),
+    ],
+)
+def test_load_baseline__that_would_not_be_what_is_compared(
+    tmp_path, capsys, reports, message
+):
+    path = tmp_path / 'baseline.json'
+    path.write_text(json.dumps(reports))
+    with pytest.raises(SystemExit):
+        load_baseline(path, 'all', 'mine')
+    assert message in capsys.readouterr().err
+
+
+def test_load_baseline__of_this_config_or_from_before_it_was_said(tmp_path):
+    path = tmp_path / 'baseline.json'
+    kept = [dict(report(), config='mine'), report(['avx512f'])]
+    other = dict(report(), config='other')
+    path.write_text(json.dumps([*kept, other]))
+    assert load_baseline(path, 'all', 'mine') == kept
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(rounds=0), '--rounds 0: give 1 or more'),
+        (dict(steps=0), '--steps 0: give 1 or more'),
+        (dict(config='no.py'), '--config no.py does not exist'),
+        (dict(tolerance=1.0), '--tolerance 1.0: give a share'),
+        (dict(out=Path('file/x.json')), '--out file/x.json: '),
+        (dict(out=Path('folder')), '--out folder is a folder: name a file'),
+    ],
+)
+def test_numbers_and_files__before_anything_is_measured(
+    tmp_path, monkeypatch, capsys, changes, message
+):
+    monkeypatch.chdir(tmp_path)
+    Path('folder').mkdir()
+    Path('file').write_text('')
+    given = dict(
+        rounds=1, steps=1, config='file', yolov8='file', tolerance=0.25,
+        out=Path('new/x.json'),
+    )  # fmt: skip
+    check_numbers(Namespace(**given))
+    with pytest.raises(SystemExit):
+        check_numbers(Namespace(**{**given, **changes}))
+    assert message in capsys.readouterr().err

@@ -283,3 +283,61 @@ def test_report__enter_sorts_and_skips(chromium, pages):
     assert chromium.ask('document.activeElement.textContent') == 'seeds'
     chromium.press('Enter')
     assert chromium.ask(SORTED) == ['descending', ['x', 'y']]
+
+
+def test_report__run_shown_is_the_recorded_one(tmp_path):
+    """A work_dir may be of another training with the record's name."""
+    write_study(tmp_path / 'results')
+    (tmp_path / 'config.py').write_text('a = 1')
+    study = dict(
+        results='results',
+        tests=dict(test={}),
+        runs=[dict(name='x', config='config.py')],
+    )
+    path = tmp_path / 'mine.yaml'
+    path.write_text(json.dumps(study))
+    stamp(path, tmp_path)
+    dirs = tmp_path / 'dirs' / 'mine'
+    folder = write_run(dirs / 'x_seed0', classes=('a', 'b'))
+    record = json.loads((tmp_path / 'results' / 'x_seed0.json').read_text())
+    out = tmp_path / 'page.html'
+    options = ('--root', tmp_path, '--work-dirs', dirs.parent)
+    for training, shown in ((None, True), ('other', False)):
+        started = dict(config_hash=record['config_hash'])
+        if training:
+            started['training'] = training
+        (folder / 'started.json').write_text(json.dumps(started))
+        done = call_script(TOOL, path, '--out', out, *options)
+        assert (done.returncode, done.stderr) == (0, '')
+        headings = Page(out.read_text()).headings
+        assert ('One run: x_seed0' in headings) == shown
+    done = call_script(TOOL, dirs, '--out', out)
+    assert done.returncode == 2
+    assert 'holds the runs of a study: name its YAML' in done.stderr
+
+
+def test_report__beside_another_loggers_lines(tmp_path):
+    run = write_run(tmp_path / 'run')
+    (run / 'None.log.json').write_text('{"a": 1}\n{"a": 2}\n')
+    (run / 'list.json').write_text('{"name": 1, "metrics": [1]}')
+    out = tmp_path / 'page.html'
+    done = call_script(TOOL, run, '--out', out)
+    assert (done.returncode, done.stderr) == (0, '')
+    done = call_script(TOOL, run, '--out', tmp_path)
+    assert done.returncode == 2
+    assert 'is a folder: name a file' in done.stderr
+
+
+def test_report__printed_open_and_with_its_colours(chromium, pages):
+    chromium.open(pages / 'study.html', 1280, 900)
+    folded = 'document.querySelectorAll("details:not([open])").length'
+    before = chromium.ask(folded)
+    assert before > 0
+    chromium.ask('dispatchEvent(new Event("beforeprint"))')
+    assert chromium.ask(folded) == 0
+    chromium.ask('dispatchEvent(new Event("afterprint"))')
+    assert chromium.ask(folded) == before
+    chromium.call('Emulation.setEmulatedMedia', media='print')
+    style = 'getComputedStyle(document.body).printColorAdjust'
+    assert chromium.ask(style) == 'exact'
+    chromium.call('Emulation.setEmulatedMedia', media='')

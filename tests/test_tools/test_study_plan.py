@@ -18,8 +18,8 @@ from dsym.errors import InputError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
-from studies.plan import load_study  # noqa: E402
-from study import as_options  # noqa: E402
+from studies.plan import check_record, load_study  # noqa: E402
+from study import as_options, check_spelling  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,47 @@ def test_studies_of_the_project(path, tmp_path):
         spelled.merge_from_dict(told)
         planned.merge_from_dict(run.all_options)
         assert spelled.to_dict() == planned.to_dict()
+
+
+def test_hash__of_a_list_that_is_not_here(tmp_path, monkeypatch):
+    """A record made beside the data is one of the same run without them."""
+    monkeypatch.chdir(tmp_path)
+    Path('mine').mkdir()
+    images = Path('mine') / 'train.json'
+    images.write_text('{"images": []}')
+    path = write_study(
+        tmp_path,
+        options={
+            'train_dataloader.dataset.data_root': 'mine',
+            'train_dataloader.dataset.ann_file': 'train.json',
+        },
+    )
+    (run,) = load_study(path, tmp_path, tmp_path)
+    lists, digest = run.lists(), run.hash()
+    assert [*lists] == ['.train_dataloader.dataset.ann_file']
+    images.rename('elsewhere.json')
+    assert (run.lists(), run.hash(lists)) == ({}, digest)
+    assert run.hash() != digest
+    record = dict(config_hash=digest, lists=lists)
+    check_record(run, record, path)
+    images.write_text('{"images": [1]}')  # another list of that name
+    with pytest.raises(InputError, match='is of another config'):
+        check_record(run, record, path)
+
+
+@pytest.mark.parametrize(
+    'changes, folder, message',
+    [
+        (dict(options={'a.lr': '1e-3'}), 'x', 'tiny_seed3: a.lr: .*not 1e-3'),
+        (dict(tests={'dev': {'a': 'b c'}}), 'x', 'tiny_seed3: a: '),
+        (dict(name='a,b'), 'x', 'a,b_seed3: its folder would be .*/x/'),
+        ({}, 'x y', 'tiny_seed3: its folder would be .*/x y/'),
+    ],
+)
+def test_spelling__is_looked_at_before_a_training(
+    tmp_path, changes, folder, message
+):
+    path = write_study(tmp_path, **changes)
+    (run,) = load_study(path, tmp_path, tmp_path / folder)
+    with pytest.raises(InputError, match=message):
+        check_spelling(run)

@@ -23,10 +23,12 @@ from json_file import write_json  # noqa: E402
 from studies.plan import load_study  # noqa: E402
 from studies.record import (  # noqa: E402
     epoch_losses,
+    evaluation_figures,
     split_of,
     training_figures,
     write_record,
 )
+from study import Worker  # noqa: E402
 
 call = functools.partial(call_script, ROOT / 'tools' / 'study.py')
 
@@ -291,3 +293,37 @@ def test_split__of_wrapped_data_sets():
     assert split_of(painted) == 'train'
     both = dict(type='ConcatDataset', datasets=[dev, painted, folder])
     assert split_of(both) == 'dev + train'
+
+
+@pytest.mark.parametrize('key', ['mine/mAP_50', 'defect/mAP_50'])
+def test_figures__of_the_metric_whatever_its_prefix(tmp_path, key):
+    folder = tmp_path / '20260101_000000'
+    folder.mkdir()
+    prefix = key.split('/')[0]
+    scores = {'coco/bbox_mAP': 0.1, key: 0.5, f'{prefix}/a/b_AP': 0.25}
+    (folder / '20260101_000000.json').write_text(json.dumps(scores))
+    assert evaluation_figures(tmp_path) == {'mAP_50': 0.5, 'a/b_AP': 0.25}
+
+
+def test_figures__of_another_metric(tmp_path):
+    folder = tmp_path / '20260101_000000'
+    folder.mkdir()
+    scores = json.dumps({'coco/bbox_mAP': 0.1})
+    (folder / '20260101_000000.json').write_text(scores)
+    with pytest.raises(InputError, match='no figures of DefectMetric: set'):
+        evaluation_figures(tmp_path)
+
+
+def test_record__of_another_training_of_this_config(tmp_path):
+    """Such as one of another machine: its figures are not mixed with ours."""
+    path = write_study(tmp_path, tests={'dev': {}})
+    (run,) = load_study(path, tmp_path, tmp_path)
+    started = dict(config_hash=run.hash(), commit='c', training='a', lists={})
+    run.work_dir.mkdir(parents=True)
+    write_json(run.work_dir / 'started.json', started)
+    theirs = dict(started, training='b', metrics={})
+    run.record.parent.mkdir(parents=True, exist_ok=True)
+    write_json(run.record, theirs)
+    with pytest.raises(InputError, match='is of another training than'):
+        Worker(run, 0).work()
+    assert json.loads(run.record.read_text()) == theirs

@@ -4,9 +4,11 @@ import pytest
 from report_files import SCRIPT_CLASS, Page, audit, write_run, write_study
 
 from dsym.errors import InputError
+from dsym.evaluation.study_records import Spread
 from dsym.visualization.report import Pictures, run_report, study_report
-from dsym.visualization.report.charts import Line, bar_chart, line_chart
+from dsym.visualization.report.charts import Bar, Line, bar_chart, line_chart
 from dsym.visualization.report.inputs import (
+    RunFiles,
     read_results,
     read_run,
     read_synthetic,
@@ -266,3 +268,34 @@ def test_inline_svg__ids_differ_and_text_stays():
 def test_read_synthetic__wrong_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r'annotations_\*\.json'):
         read_synthetic(tmp_path)
+
+
+def test_run_report__of_a_metric_of_the_toolbox(tmp_path):
+    """Its figures have other names; they are drawn all the same."""
+    run = RunFiles(
+        tmp_path,
+        scalars=[
+            dict(loss=2.0, lr=0.1, epoch=1, step=10, time=1.0),
+            {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5, 'step': 1},
+        ],
+    )
+    page = run_report(run, Pictures())
+    assert 'coco/bbox_mAP from 0.25 to 0.25' in page
+    assert 'No evaluation by DefectMetric' in page
+
+
+def test_bar_chart__of_names_that_are_longer_than_the_panel():
+    """They are broken, and take no room from the bars."""
+    widths = []
+    for name in ('other', 'long, ' * 30):
+        bars = [Bar(run, 'test', Spread(0.5, 0, 1)) for run in ('short', name)]
+        figure = bar_chart(bars, 'mAP, %')
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        widths.append(axes.get_window_extent().width)
+    assert widths[0] == pytest.approx(widths[1], abs=1)
+    names = [x for x in axes.texts if 'long' in x.get_text()]
+    assert names[0].get_window_extent().x1 < figure.bbox.x1
+    tops = [x.get_window_extent().y1 for x in names]
+    bottoms = [x.get_window_extent().y0 for x in axes.patches]
+    assert tops[0] < bottoms[0]  # below the first run's bar

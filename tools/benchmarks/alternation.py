@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Callable, Dict, Iterator, List, NamedTuple, Union
 
-import psutil
-
 # One for all contenders, or by name.
 Count = Union[int, Dict[str, int]]
 
@@ -60,6 +58,8 @@ class Gate:
         Raises:
             SystemExit: When the parent has seen enough.
         """
+        import psutil  # benchmark.py says it in one line if it is missing
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         # a loader's workers share most pages with their parent
         for child in psutil.Process().children(recursive=True):

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
+from .plan import StudyError
 from .table import head, percent, row
 
 REPO = Path(__file__).resolve().parents[2]
@@ -196,8 +197,19 @@ def page(path: Path) -> str:
 
     Raises:
         FileNotFoundError: If a record that it names is missing.
+        StudyError: If the YAML is of something else.
     """
-    tables = yaml.safe_load(path.read_text())
+    try:
+        tables = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f'{path}: {" ".join(str(error).split())}') from None
+    wanted = 'intro', 'split', *(f'table_{i}' for i in (3, 4, 5, 6))
+    for key in wanted:
+        if not (isinstance(tables, dict) and key in tables):
+            raise StudyError(
+                f'{path} has no {key}: give the YAML of a page such as '
+                'docs/paper_tables.yaml'
+            )
     split = tables['split']
     sections = {
         'Table 3: ablation': table_3(tables['table_3'], split),

@@ -3,7 +3,16 @@
 import hashlib
 import re
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+)
 
 import yaml
 from mmengine.config import Config
@@ -21,6 +30,7 @@ MACHINE_KEYS = {'data_root', 'num_workers', 'progress'}
 LIST_KEYS = {'split', 'ann_file'}  # may name a file of one's own
 TTA_KEYS = {'tta_model', 'tta_pipeline'}  # of tools/test.py --tta alone
 KINDS = {dict: 'a mapping', list: 'a list', str: 'a text'}
+STARTED = 'started.json'  # in a work_dir
 CHECKOUT = str(Path(__file__).resolve().parents[2])
 
 
@@ -88,14 +98,31 @@ class Run(NamedTuple):
         config.merge_from_dict(self.all_options)
         return config
 
-    def hash(self) -> str:
+    def lists(self) -> Dict[str, str]:
+        """Digests of its lists of images that are files.
+
+        Returns:
+            dict[str, str]: By their dotted key in the config.
+        """
+        return dict(_image_lists(self.load_config().to_dict()))
+
+    def hash(self, lists: Optional[Dict[str, str]] = None) -> str:
         """Hash what decides the result: trainer, config, overrides and seed.
 
         Places and numbers of workers are left out, so a run is the same run
         on another machine; but a data root among the overrides is another
         data set. Of lists of images that are files, the content counts.
+
+        Args:
+            lists (dict[str, str], optional): What :meth:`lists` gave where
+                they were there. Defaults to None.
+
+        Returns:
+            str: 12 hexadecimal digits.
         """
-        config = _without_machine(self.load_config().to_dict())
+        config = self.load_config().to_dict()
+        found = {**(lists or {}), **dict(_image_lists(config))}
+        config = _without_machine(config, found)
         content = {
             key: value for key, value in config.items() if key not in TTA_KEYS
         }
@@ -121,30 +148,39 @@ def _data_roots(options: Any, key: str = '') -> Dict[str, Any]:
     return roots
 
 
-def _without_machine(part: Any) -> Any:
-    """Leave out of a config, however deep, what depends on the machine."""
+def _inside(part: Any) -> Iterable[Tuple[Any, Any]]:
+    """Keys and values of a part of a config."""
     if isinstance(part, dict):
-        return {
-            key: _listed(value, part.get('data_root'))
-            if key in LIST_KEYS and isinstance(value, str)
-            else _without_machine(value)
-            for key, value in part.items()
-            if key not in MACHINE_KEYS
-        }
-    if isinstance(part, (list, tuple)):
-        return [_without_machine(value) for value in part]
+        return part.items()
+    return enumerate(part) if isinstance(part, (list, tuple)) else ()
+
+
+def _image_lists(part: Any, place: str = '') -> Iterator[Tuple[str, str]]:
+    """Place and digest of each list of images that is a file."""
+    for key, value in _inside(part):
+        if not (key in LIST_KEYS and isinstance(value, str)):
+            yield from _image_lists(value, f'{place}.{key}')
+        elif value not in published_splits():
+            root = part.get('data_root') or ''
+            for path in (Path(value), Path(root, value)):
+                if path.is_file():
+                    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                    yield f'{place}.{key}', digest
+                    break
+
+
+def _without_machine(part: Any, lists: Dict[str, str], place: str = '') -> Any:
+    """Leave out of a config, however deep, what depends on the machine."""
     if isinstance(part, str):  # '{{fileDirname}}' of a config
-        return part.replace(CHECKOUT, '')
-    return part
-
-
-def _listed(name: str, data_root: Optional[str]) -> str:
-    """What stands for a list of images: its digest if it is a file."""
-    if name not in published_splits():
-        for path in (Path(name), Path(data_root or '', name)):
-            if path.is_file():
-                return hashlib.sha256(path.read_bytes()).hexdigest()
-    return name.replace(CHECKOUT, '')
+        return lists.get(place, part.replace(CHECKOUT, ''))
+    kept = {
+        key: _without_machine(value, lists, f'{place}.{key}')
+        for key, value in _inside(part)
+        if not (isinstance(part, dict) and key in MACHINE_KEYS)
+    }
+    if isinstance(part, dict):
+        return kept
+    return [*kept.values()] if isinstance(part, (list, tuple)) else part
 
 
 def _check_keys(what: str, given: Dict[str, Any], known: set) -> None:
@@ -314,7 +350,7 @@ def check_record(run: Run, record: Any, source: Path) -> None:
             f'{source} has no config_hash, so it is no record of this study: '
             'move it away to train the run'
         )
-    now = run.hash()
+    now = run.hash(record.get('lists'))
     if record['config_hash'] != now:
         raise StudyError(
             f'{source} is of another config '

@@ -120,13 +120,24 @@ def epoch_losses(steps: List[Dict[str, Any]]) -> List[float]:
 
 
 def evaluation_figures(test_dir: Path) -> Dict[str, float]:
-    """The metric's figures of one evaluation, without its prefix."""
+    """``DefectMetric``'s figures of one evaluation, without its prefix.
+
+    Raises:
+        StudyError: If it has none.
+    """
     scores = load_json(newest(test_dir, '[0-9]*/[0-9]*.json'))
-    return {
-        key.split('/', 1)[1]: round(value, 4)
-        for key, value in scores.items()
-        if key.startswith('defect/')
-    }
+    for key in scores:
+        prefix, _, name = key.rpartition('/')
+        if name == 'mAP_50':
+            return {
+                key[len(prefix) + 1 :]: round(value, 4)
+                for key, value in scores.items()
+                if key.startswith(f'{prefix}/')
+            }
+    raise StudyError(
+        f'{test_dir} has no figures of DefectMetric: set '
+        "test_evaluator=dict(type='DefectMetric') and remove the folder"
+    )
 
 
 def write_record(run: Run, started: Dict[str, Any]) -> None:
@@ -138,8 +149,8 @@ def write_record(run: Run, started: Dict[str, Any]) -> None:
 
     Args:
         run (Run): A run whose training and evaluations are finished.
-        started (dict): What was noted when it began: ``config_hash`` and
-            ``commit``.
+        started (dict): What was noted when it began: ``config_hash``,
+            ``commit``, ``training``, which no other one has, and ``lists``.
     """
     config = run.load_config()
     before = load_json(run.record) if run.record.exists() else {}

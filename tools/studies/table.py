@@ -35,6 +35,10 @@ def load_records(paths: Sequence[Path]) -> List[Dict[str, Any]]:
     """
     records = []
     for path in paths:
+        if path.is_dir():
+            raise StudyError(
+                f'{path} is a folder: name the files in it, {path}/*.json'
+            )
         if not path.is_file():
             raise StudyError(
                 f'{path} does not exist: give records that tools/study.py '

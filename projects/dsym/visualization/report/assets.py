@@ -149,12 +149,24 @@ footer{margin:3rem 0 2rem;padding-top:1rem;border-top:1px solid var(--rule);
  color:var(--muted);font-size:.85rem}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 @media print{nav,.skip{display:none}.layout{display:block;max-width:none}
+ *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
+ .scroll{overflow:visible}table{font-size:.6rem}.bar{min-width:0}
+ th,td{overflow-wrap:anywhere;white-space:normal!important}
  figure,tr{break-inside:avoid}th button::after{content:none}}
 """
 )
 
 # Sorts the rows below a heading that is clicked; the last row stays last.
+# Paper cannot be clicked: what is folded is printed open.
 SCRIPT = """
+let folded = [];
+addEventListener('beforeprint', () => {
+  folded = [...document.querySelectorAll('details:not([open])')];
+  for (const part of folded) part.open = true;
+});
+addEventListener('afterprint', () => {
+  for (const part of folded) part.open = false;
+});
 for (const button of document.querySelectorAll('th button')) {
   button.addEventListener('click', () => {
     const head = button.parentElement, table = head.closest('table');

@@ -1,6 +1,7 @@
 """The charts of the report, each a panel that a phone can show."""
 
 import math
+import textwrap
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from matplotlib.figure import Figure
@@ -12,6 +13,8 @@ from .svg import panel
 MEAN_STYLE = dict(color='black', linewidth=2.5)
 FEW_POINTS = 20  # up to which each gets a mark
 BAR_INCHES, GAP_INCHES = 0.27, 0.38
+# Of a name above its bars: 48 letters of 10 pt are about 4.1 of 4.9 inches.
+NAME_CHARS, LINE_INCHES = 48, 0.17
 LABEL_ROOM = 1.3  # of the longest bar, for the number beside it
 
 
@@ -127,12 +130,18 @@ def bar_chart(bars: Sequence[Bar], xlabel: str) -> Figure:
     series = list(dict.fromkeys(bar.series for bar in bars))
     styles = class_styles(series)
     runs = list(dict.fromkeys(bar.run for bar in bars))
-    height = 0.75 + BAR_INCHES * len(bars) + GAP_INCHES * len(runs)
+    names = {run: textwrap.wrap(run, NAME_CHARS) for run in runs}
+    gaps = {
+        run: GAP_INCHES + LINE_INCHES * (len(lines) - 1)
+        for run, lines in names.items()
+    }
+    height = 0.75 + BAR_INCHES * len(bars) + sum(gaps.values())
     figure, axes = panel(xlabel, '', (4.9, height))
     y = 0.0
     for run in runs:
-        y += GAP_INCHES
-        axes.text(0, y - 0.1, run, va='bottom', parse_math=False)
+        y += gaps[run]
+        text = '\n'.join(names[run])
+        axes.text(0, y - 0.1, text, va='bottom', parse_math=False)
         for bar in (bar for bar in bars if bar.run == run):
             mean, std = 100 * bar.spread.mean, 100 * bar.spread.std
             axes.barh(

@@ -1,5 +1,6 @@
 """What a run or a study has left on disk."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -96,6 +97,7 @@ def is_record(content: Any) -> bool:
     return (
         isinstance(content, dict)
         and keys <= set(content)
+        and isinstance(content['metrics'], dict)
         and all('mAP_50' in x for x in content['metrics'].values())
     )
 
@@ -252,8 +254,15 @@ def read_results(folder: Path) -> StudyFiles:
 
 
 def is_results_folder(folder: Path) -> bool:
-    """Tell a folder of records from a work_dir."""
-    return any(is_record(load_json(path)) for path in folder.glob('*.json'))
+    """Tell a folder of records from a work_dir.
+
+    That may hold any file, such as the lines of JSON of another logger.
+    """
+    for path in folder.glob('*.json'):
+        with suppress(ValueError):
+            if is_record(load_json(path)):
+                return True
+    return False
 
 
 def read_synthetic(folder: Path) -> Dict[str, Any]:

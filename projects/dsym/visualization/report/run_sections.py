@@ -142,7 +142,8 @@ def run_summary(run: RunFiles) -> Section:
         known.append(('evaluation shown', run.evaluation.name))
         body = result_body(run)
     else:
-        body = paragraph('This run has not been evaluated yet.', 'lead')
+        text = 'No evaluation by DefectMetric(outfile_prefix=...) is here.'
+        body = paragraph(escape(text), 'lead')
     return Section('summary', 'Summary', body + facts(known))
 
 
@@ -294,6 +295,11 @@ def confusion_section(run: RunFiles) -> Part:
     return Section('confusion', title, body)
 
 
+def are_shares(key: str, lines: List[Line]) -> bool:
+    """Whether a chart is of figures from 0 to 1."""
+    return key == 'val' and all(0 <= y <= 1 for x in lines for y in x.y)
+
+
 def training_section(run: RunFiles) -> Part:
     """Losses, evaluation and learning rate over the steps."""
     title = 'Training'
@@ -306,11 +312,10 @@ def training_section(run: RunFiles) -> Part:
             f'--work-dir {escape(run.work_dir)}</code> writes the log.',
         )
     keys = list(dict.fromkeys(k for row in train for k in row if 'loss' in k))
-    overall = [
-        key
-        for key in dict.fromkeys(k for row in val for k in row)
-        if key.rsplit('/', 1)[-1] in OVERALL
-    ]
+    logged = dict.fromkeys(k for row in val for k in row)
+    overall = [k for k in logged if k.rsplit('/', 1)[-1] in OVERALL]
+    # of another metric than ours, such as coco/bbox_mAP
+    overall = overall or [key for key in logged if '/' in key]
     charts = []
     for key, lines, xlabel, ylabel, what in (
         ('loss', lines_of(train, keys), 'iteration', 'loss', 'Training loss'),
@@ -333,9 +338,8 @@ def training_section(run: RunFiles) -> Part:
             continue
         first, last = lines[0].y[0], lines[0].y[-1]
         text = f'{what}; {lines[0].name} from {first:.4g} to {last:.4g}.'
-        drawn = line_chart(
-            lines, xlabel, ylabel, ylim=(0, 1) if key == 'val' else None
-        )
+        limits = (0, 1) if are_shares(key, lines) else None
+        drawn = line_chart(lines, xlabel, ylabel, ylim=limits)
         content = inline_svg(drawn, f'train-{key}', text)
         if len(lines) > 1:
             content += legend([(x.name, x.style) for x in lines])

@@ -124,7 +124,7 @@ def study_summary(study: StudyFiles) -> Section:
     )
     rows = [
         [
-            x['name'],
+            label,
             str(x['seed']),
             x.get('config', ''),
             x.get('train_split') or '',
@@ -134,7 +134,7 @@ def study_summary(study: StudyFiles) -> Section:
             x.get('commit', ''),
             x.get('note', ''),
         ]
-        for x in records
+        for x, label in zip(records, labels)
     ]
     heads = 'run,seed,config,trained on,epochs,minutes,commit,note'.split(',')
     body += details('All trainings', table('Recorded trainings', heads, rows))
@@ -273,24 +273,24 @@ def study_training_section(study: StudyFiles) -> Part:
             'tools/study.py run STUDY</code> with the trainer dsym and a loop '
             'that counts epochs do.',
         )
-    names = list(dict.fromkeys(x['name'] for x in records))
-    styles = class_styles(names)
+    labels = run_labels(records)
+    styles = class_styles(list(dict.fromkeys(labels)))
     lines = [
         Line(
-            x['name'],
+            label,
             [*range(1, len(x['losses']) + 1)],
             x['losses'],
-            dict(styles[x['name']], linewidth=1.5),
+            dict(styles[label], linewidth=1.5),
         )
-        for x in records
+        for x, label in zip(records, labels)
     ]
     text = 'Training loss of each epoch; a line a seed. ' + ', '.join(
-        f'{x["name"]} seed {x["seed"]}: '
+        f'{label} seed {x["seed"]}: '
         + ' to '.join(
             'not finite' if loss is None else f'{loss:g}'
             for loss in (x['losses'][0], x['losses'][-1])
         )
-        for x in records
+        for x, label in zip(records, labels)
     )
     svg = inline_svg(line_chart(lines, 'epoch', 'loss'), 'losses', text)
     body = legend([*styles.items()]) + figure(svg, f'{text}.')
