@@ -150,8 +150,9 @@ footer{margin:3rem 0 2rem;padding-top:1rem;border-top:1px solid var(--rule);
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 @media print{nav,.skip{display:none}.layout{display:block;max-width:none}
  *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
- .scroll{overflow:visible}table{font-size:.6rem}.bar{min-width:0}
- th,td{overflow-wrap:anywhere;white-space:normal!important}
+ .scroll{overflow:visible}table{font-size:.55rem}.bar{min-width:0}
+ th,td{padding:.2rem .15rem}th{overflow-wrap:anywhere}
+ td.number{white-space:normal}
  figure,tr{break-inside:avoid}th button::after{content:none}}
 """
 )
