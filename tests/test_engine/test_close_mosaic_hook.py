@@ -92,19 +92,12 @@ def test_loop_without_epochs__is_refused():
         hook.before_train(runner)
 
 
-def test_mixed_images__run_all_steps_of_the_other_pipeline():
+def test_mixed_images__run_all_steps_of_the_other_pipeline(_registered):
     """mmdet's wrapper goes through its steps and their types side by side."""
-    inner = dict(
-        type='SteelSynthDataset',
-        data_root='unused',
-        num_images=2,
-        lazy_init=True,
-        pipeline=[],
-    )
     dataset = DATASETS.build(
         dict(
             type='mmdet.MultiImageMixDataset',
-            dataset=dict(inner, lazy_init=True),
+            dataset=dict(two(1), metainfo={}),
             pipeline=[dict(type='mmdet.RandomFlip', prob=0.5)],
         )
     )
