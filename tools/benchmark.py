@@ -112,7 +112,7 @@ def check_only(what: str, only: Optional[str]) -> None:
         stop(f'--only {only}: {what} has no such part: {remedy}')
 
 
-def check_numbers(args: argparse.Namespace) -> None:
+def check_arguments(args: argparse.Namespace) -> None:
     """Stop for what would end the benchmark after minutes of measuring."""
     for key in ('rounds', 'steps'):
         if getattr(args, key) < 1:
@@ -174,7 +174,7 @@ def main() -> None:
     check_only(args.what, args.only)
     if importlib.util.find_spec('psutil') is None:
         stop('psutil, which counts memory, is missing: pip install psutil')
-    check_numbers(args)
+    check_arguments(args)
     config = Path(args.config).stem
     baseline = args.compare and load_baseline(args.compare, args.what, config)
     report = dict(

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'tools'))
 
-from benchmark import check_numbers, load_baseline
+from benchmark import check_arguments, load_baseline
 from benchmarks.baseline import (
     as_table,
     compare_with,
@@ -133,7 +133,7 @@ def test_numbers_and_files__before_anything_is_measured(
         rounds=1, steps=1, config='file', yolov8='file', tolerance=0.25,
         out=Path('new/x.json'),
     )  # fmt: skip
-    check_numbers(Namespace(**given))
+    check_arguments(Namespace(**given))
     with pytest.raises(SystemExit):
-        check_numbers(Namespace(**{**given, **changes}))
+        check_arguments(Namespace(**{**given, **changes}))
     assert message in capsys.readouterr().err

@@ -128,3 +128,22 @@ def test_missing_record__is_named(tiny):
     (tiny.parent / 'run_seed1.json').unlink()
     with pytest.raises(FileNotFoundError, match=r'run_seed\*.json: no such'):
         paper_tables.page(tiny)
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('results: a', 'has no intro: give the YAML of a page'),
+        ('- a', 'has no intro: give the YAML of a page'),
+        ('a: [', 'while parsing'),
+    ],
+)
+def test_page__of_another_yaml_is_one_line(tmp_path, text, message):
+    path = tmp_path / 'x.yaml'
+    path.write_text(text)
+    done = call_script(
+        REPO / 'tools' / 'study.py', 'paper', path, '--out', tmp_path / 'x.md'
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert message in done.stderr

@@ -76,21 +76,28 @@ def stamp(study, root):
             run.record.write_text(json.dumps(record))
 
 
-def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
-    results = write_study(tmp_path / 'results')
-    (tmp_path / 'config.py').write_text('a = 1')
+def write_yaml(folder: Path, *runs: dict) -> Path:
+    """A study of the records in ``results``; each run has one config."""
+    (folder / 'config.py').write_text('a = 1')
     study = dict(
         results='results',
         tests=dict(test={}),
-        runs=[
-            # leaves a checkpoint for the others and no record
-            dict(name='made', config='config.py', tests={}),
-            dict(name='x', config='config.py', seeds=[0, 1]),
-            dict(name='y', config='config.py', seeds=[0, 5]),
-        ],
+        runs=[dict(run, config='config.py') for run in runs],
     )
-    path = tmp_path / 'mine.yaml'
+    path = folder / 'mine.yaml'
     path.write_text(json.dumps(study))  # which is YAML as well
+    return path
+
+
+def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
+    results = write_study(tmp_path / 'results')
+    path = write_yaml(
+        tmp_path,
+        # leaves a checkpoint for the others and no record
+        dict(name='made', tests={}),
+        dict(name='x', seeds=[0, 1]),
+        dict(name='y', seeds=[0, 5]),
+    )
     write_run(tmp_path / 'dirs' / 'mine' / 'x_seed0', classes=('a', 'b'))
     write_run(tmp_path / 'dirs' / 'mine' / 'x_seed1', classes=('a', 'b'))
     out = tmp_path / 'page.html'
@@ -114,14 +121,7 @@ def test_report__of_a_study_yaml_shows_its_best_run(tmp_path):
 
 def test_report__seeds_whose_same_config_was_spelled_otherwise(tmp_path):
     results = write_study(tmp_path / 'results')
-    (tmp_path / 'config.py').write_text('a = 1')
-    study = dict(
-        results='results',
-        tests=dict(test={}),
-        runs=[dict(name='x', config='config.py', seeds=[0, 1])],
-    )
-    path = tmp_path / 'mine.yaml'
-    path.write_text(json.dumps(study))
+    path = write_yaml(tmp_path, dict(name='x', seeds=[0, 1]))
     stamp(path, tmp_path)
     record = results / 'x_seed1.json'
     older = dict(json.loads(record.read_text()), config='b', options={'a': 1})
@@ -139,18 +139,10 @@ def test_report__seeds_whose_same_config_was_spelled_otherwise(tmp_path):
 
 
 def test_report__order_of_the_study_its_title_and_records(tmp_path):
-    results = write_study(tmp_path / 'elsewhere')
-    (tmp_path / 'config.py').write_text('a = 1')
-    study = dict(
-        results='elsewhere',
-        tests=dict(test={}),
-        runs=[dict(name=x, config='config.py') for x in ('y', 'x')],
-    )
-    path = tmp_path / 'mine.yaml'
-    path.write_text(json.dumps(study))
+    results = write_study(tmp_path / 'results')
+    path = write_yaml(tmp_path, dict(name='y'), dict(name='x'))
     stamp(path, tmp_path)
-    study['results'] = 'results'
-    path.write_text(json.dumps(study))
+    results = results.rename(tmp_path / 'elsewhere')
     out = tmp_path / 'page.html'
     done = call_script(
         TOOL, path, '--results', results, '--title', 'y against x', '--out',
@@ -288,14 +280,7 @@ def test_report__enter_sorts_and_skips(chromium, pages):
 def test_report__run_shown_is_the_recorded_one(tmp_path):
     """A work_dir may be of another training with the record's name."""
     write_study(tmp_path / 'results')
-    (tmp_path / 'config.py').write_text('a = 1')
-    study = dict(
-        results='results',
-        tests=dict(test={}),
-        runs=[dict(name='x', config='config.py')],
-    )
-    path = tmp_path / 'mine.yaml'
-    path.write_text(json.dumps(study))
+    path = write_yaml(tmp_path, dict(name='x'))
     stamp(path, tmp_path)
     dirs = tmp_path / 'dirs' / 'mine'
     folder = write_run(dirs / 'x_seed0', classes=('a', 'b'))
