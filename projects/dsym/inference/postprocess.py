@@ -4,9 +4,10 @@ from typing import Any, Dict
 
 import torch
 from mmcv.ops import batched_nms
-from mmdet.models.utils import filter_scores_and_topk
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from ..models.dense_heads.score_choice import choose_scores
 
 
 def select_boxes(
@@ -26,15 +27,7 @@ def select_boxes(
         InstanceData: ``bboxes`` in pixels of the original image, ``scores``
         and ``labels``; the best first.
     """
-    options = cfg.get('score_thr', -1), cfg.get('nms_pre', 100000)
-    if cfg.get('multi_label') and scores.shape[1] > 1:
-        best, labels, kept, _ = filter_scores_and_topk(scores, *options)
-    else:
-        best, labels = scores.max(1, keepdim=True)
-        best, _, kept, found = filter_scores_and_topk(
-            best, *options, results=dict(labels=labels[:, 0])
-        )
-        labels = found['labels']
+    best, labels, kept = choose_scores(scores, cfg)
     boxes = boxes[kept]
     if 'pad_param' in meta:
         top, _, left, _ = meta['pad_param']

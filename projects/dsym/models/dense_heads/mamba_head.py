@@ -1,7 +1,6 @@
 from typing import Dict, List, Optional, Sequence
 
 import torch
-from mmdet.models.utils import filter_scores_and_topk
 from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import ConfigType
 from mmengine.config import ConfigDict
@@ -11,6 +10,7 @@ from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
 from .doubtful_targets import box_weights, ignored_boxes
+from .score_choice import choose_scores
 from .yolov9_head import YOLOv9Head, flatten_levels
 
 
@@ -149,15 +149,7 @@ class MambaHead(YOLOv9Head):
         with_nms: bool,
     ) -> InstanceData:
         """Choose the boxes of one image."""
-        options = cfg.get('score_thr', -1), cfg.get('nms_pre', 100000)
-        if cfg.multi_label and self.num_classes > 1:
-            scores, labels, keep, _ = filter_scores_and_topk(scores, *options)
-        else:
-            scores, labels = scores.max(1, keepdim=True)
-            scores, _, keep, kept = filter_scores_and_topk(
-                scores, *options, results=dict(labels=labels[:, 0])
-            )
-            labels = kept['labels']
+        scores, labels, keep = choose_scores(scores, cfg)
         results = InstanceData(
             scores=scores,
             labels=labels,
