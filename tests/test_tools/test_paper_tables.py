@@ -42,8 +42,8 @@ def planned_in(node):
 
 
 def test_planned_rows__are_runs_of_studies(tmp_path):
+    assert planned_in(dict(rows=[dict(planned='x'), dict(a=1)])) == ['x']
     patterns = planned_in(yaml.safe_load(TABLES.read_text()))
-    assert any('tood-r50' in pattern for pattern in patterns)
     runs = [
         run.record.relative_to(REPO)
         for path in (REPO / 'configs' / 'studies').glob('*.yaml')
