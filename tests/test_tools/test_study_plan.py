@@ -18,8 +18,8 @@ from dsym.errors import InputError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / 'tools'))
 
+from studies.options import as_options, check_spelling  # noqa: E402
 from studies.plan import check_record, load_study  # noqa: E402
-from study import as_options, check_spelling  # noqa: E402
 
 
 @pytest.mark.parametrize(
