@@ -219,6 +219,18 @@ def test_figures__are_of_the_steps_that_the_checkpoint_has(tmp_path):
     assert (figures['epochs'], figures['steps']) == (3, 42)
 
 
+def test_figures__of_a_training_that_diverged(tmp_path):
+    """Its config may have no FiniteLossHook; NaN is how JSON lines say it."""
+    run = load_study(write_study(tmp_path), tmp_path, tmp_path)[0]
+    folder = run.work_dir / '20260101_000000' / 'vis_data'
+    folder.mkdir(parents=True)
+    rows = [dict(loss=x, time=1.0, step=1, epoch=1) for x in (9.0, math.nan)]
+    (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, rows)))
+    torch.save(dict(meta=dict(iter=2, epoch=1)), run.work_dir / 'epoch_1.pth')
+    with pytest.raises(InputError, match='its last loss is nan'):
+        training_figures(run)
+
+
 def test_json__has_null_for_what_json_lacks(tmp_path):
     path = tmp_path / 'a.json'
     write_json(path, dict(losses=[1.0, math.nan, math.inf]))

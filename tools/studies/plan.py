@@ -26,7 +26,8 @@ RUN_KEYS = {
     'minutes',
 }  # fmt: skip
 TRAINERS = ('dsym', 'official')
-MACHINE_KEYS = {'data_root', 'num_workers', 'progress'}
+# what no result depends on; hooks that speak or stop among them
+MACHINE_KEYS = {'data_root', 'num_workers', 'progress', 'finite_loss'}
 LIST_KEYS = {'split', 'ann_file'}  # may name a file of one's own
 TTA_KEYS = {'tta_model', 'tta_pipeline'}  # of tools/test.py --tta alone
 KINDS = {dict: 'a mapping', list: 'a list', str: 'a text'}

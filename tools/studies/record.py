@@ -1,5 +1,6 @@
 """One JSON of a finished run, out of its work_dir."""
 
+import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
@@ -55,6 +56,12 @@ def training_figures(run: Run) -> Dict[str, Any]:
     steps = meta['meta']['iter']
     # a killed session may have logged later ones, which are lost
     rows = [x for x in logged_steps(run.work_dir) if x['step'] <= steps]
+    if rows and not math.isfinite(rows[-1]['loss']):
+        raise StudyError(
+            f'{run.id}: its last loss is {rows[-1]["loss"]}, so its figures '
+            'are of no detector: lower optim_wrapper.optimizer.lr and remove '
+            f'{run.work_dir} to train again'
+        )
     budget = meta.get(BUDGET)
     if budget:
         minutes = budget['spent']

@@ -11,6 +11,7 @@ from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
 from .evaluation_progress_hook import EvaluationProgressHook
 from .export_clip_hook import ExportCLIPHook
 from .export_diffusion_hook import ExportDiffusionHook
+from .finite_loss_hook import FiniteLossHook
 from .foreach_ema import ForeachExpMomentumEMA
 from .grouped_optim_constructor import GroupedOptimWrapperConstructor
 from .mean_teacher_loop import MeanTeacherLoop
@@ -36,6 +37,7 @@ __all__ = [
     'EvaluationProgressHook',
     'ExportCLIPHook',
     'ExportDiffusionHook',
+    'FiniteLossHook',
     'ForeachExpMomentumEMA',
     'GroupedOptimWrapperConstructor',
     'MeanTeacherLoop',
