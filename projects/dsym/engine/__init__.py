@@ -8,6 +8,7 @@ from .close_mosaic_hook import CloseMosaicHook
 from .close_synthetic_hook import CloseSyntheticHook
 from .cpu_threads_hook import CPUThreadsHook
 from .ema_schedules import AdaptiveEMA, ConstantEMA, CosineEMA, WarmupEMA
+from .ensemble_teacher_hook import EnsembleTeacherHook
 from .evaluation_progress_hook import EvaluationProgressHook
 from .export_clip_hook import ExportCLIPHook
 from .export_diffusion_hook import ExportDiffusionHook
@@ -34,6 +35,7 @@ __all__ = [
     'CloseSyntheticHook',
     'ConstantEMA',
     'CosineEMA',
+    'EnsembleTeacherHook',
     'EvaluationProgressHook',
     'ExportCLIPHook',
     'ExportDiffusionHook',

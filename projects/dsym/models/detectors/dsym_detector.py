@@ -40,6 +40,7 @@ from .taught_classes import leave_out, silence, untaught_classes
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
 ]
+Labeler = Callable[[Sequence[DetDataSample]], List[InstanceData]]
 
 
 @MODELS.register_module()
@@ -170,6 +171,7 @@ class DSYMDetector(SemiBaseDetector):
             self.consistency = MODELS.build(cfg.consistency)
         self.register_buffer('unsup_steps', torch.zeros((), dtype=torch.long))
         self.attach_filter(None)
+        self.attach_labeler(None)
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
         self.loaded_teacher = False
@@ -195,6 +197,17 @@ class DSYMDetector(SemiBaseDetector):
         """
         # in a tuple: a module's weights are no part of the detector's
         self._filter = (pseudo_label_filter, before_selection)
+
+    def attach_labeler(self, labeler: Optional[Labeler]) -> None:
+        """Take the boxes of unlabelled images from elsewhere.
+
+        Args:
+            labeler (callable, optional): Takes the teacher's samples and
+                gives of each image what the teacher's head would:
+                ``bboxes`` in pixels of the original, ``scores``, ``labels``
+                and ``rows``. Defaults to None, the teacher.
+        """
+        self._labeler = (labeler,)
 
     def check_weights(self, given: bool) -> None:
         """Raise :class:`InputError` if weights of boxes would be lost."""
@@ -280,12 +293,18 @@ class DSYMDetector(SemiBaseDetector):
 
         Returns:
             tuple[tuple, list[InstanceData], list[InstanceData]]: The outputs
-            of its head; of each image, in pixels of the original, the boxes
-            that were selected and passed the filter; and the doubtful ones.
+            of its head, none if nothing needs them; of each image, in pixels
+            of the original, the boxes that were selected and passed the
+            filter; and the doubtful ones.
         """
-        head = self.teacher.bbox_head
-        outs = head(self.teacher.extract_feat(inputs))
-        predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
+        (labeler,), outs = self._labeler, ()
+        if labeler is None or self.consistency is not None:
+            head = self.teacher.bbox_head
+            outs = head(self.teacher.extract_feat(inputs))
+        if labeler is None:
+            predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
+        else:
+            predicted = [x.to(inputs.device) for x in labeler(samples)]
         predicted = leave_out(predicted, self.untaught)
         stages = dict(predicted=predicted)
         judge, before = self._filter
