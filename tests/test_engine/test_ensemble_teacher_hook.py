@@ -1,6 +1,7 @@
 """EnsembleTeacherHook: boxes of detectors instead of the mean teacher's."""
 
 import mmcv
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -8,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from tiny_semi import CONFIGS, resized, semi_config, train
+from two_ranks import on_two_ranks
 
 from dsym.datasets import SteelSynthDataset
 from dsym.engine.ensemble_teacher_hook import fuse
@@ -210,3 +212,33 @@ def test_other_loop_is_refused(config, detectors):
         InputError, match='DSYMDetector in EpochBasedTrainLoop makes no'
     ):
         train(config)
+
+
+TWO_RANKS = """
+import torch
+torch.set_num_threads(1)
+from mmengine.config import ConfigDict
+from dsym.engine import EnsembleTeacherHook
+
+def main(rank, folder):
+    hook = EnsembleTeacherHook(['dsym://yolov9-t_neu-det-labeled20'])
+    cfg = ConfigDict(
+        score_thr=0.0, nms=dict(type='nms', iou_threshold=0.6), max_per_img=3,
+        multi_label=False)
+    classes = ('crazing', 'inclusion', 'patches', 'pitted_surface',
+               'rolled-in_scale', 'scratches')
+    paths = [f'{folder}/{i}.png' for i in range(3)]
+    boxes = hook.fused_boxes(paths, classes, cfg)
+    return {k.rsplit('/', 1)[1]: v.scores.tolist() for k, v in boxes.items()}
+"""
+
+
+def test_two_ranks__label_a_part_each_and_know_all(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        image = rng.integers(0, 255, (200, 200, 3), dtype=np.uint8)
+        mmcv.imwrite(image, str(tmp_path / f'{i}.png'))
+    (first, second), _ = on_two_ranks(TWO_RANKS, tmp_path, tmp_path)
+    assert first == second
+    assert sorted(first) == ['0.png', '1.png', '2.png']
+    assert all(len(scores) > 0 for scores in first.values())

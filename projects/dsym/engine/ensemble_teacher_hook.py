@@ -9,6 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.dist import all_gather_object, get_dist_info
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
@@ -81,28 +82,45 @@ class EnsembleTeacherHook(Hook):
                 f'{type(loop).__name__} makes no pseudo-labels: take '
                 'DSYMDetector and MeanTeacherLoop'
             )
-        cfg = ConfigDict({key: model.pseudo_cfg[key] for key in PSEUDO_CFG})
-        classes = tuple(loop.labeled[0].dataset.metainfo['classes'])
+        self._boxes = self.fused_boxes(
+            unlabeled_paths(loop.unlabeled),
+            loop.labeled[0].dataset.metainfo['classes'],
+            ConfigDict({key: model.pseudo_cfg[key] for key in PSEUDO_CFG}),
+        )
+        model.attach_labeler(self.label)
+
+    def fused_boxes(
+        self, paths: Sequence[str], classes: Sequence[str], cfg: ConfigDict
+    ) -> Dict[str, InstanceData]:
+        """What the detectors find, each rank in its part of the images.
+
+        Args:
+            paths (Sequence[str]): Of the images.
+            classes (Sequence[str]): Of the labelled images.
+            cfg (ConfigDict): Inference settings of a teacher.
+
+        Returns:
+            dict[str, InstanceData]: Of each path, on all ranks.
+        """
         # all are there before the first predicts
         files = [find_detector(x) for x in self.detectors]
-        paths = unlabeled_paths(loop.unlabeled)
         rank, world = get_dist_info()
         own = paths[rank::world]
         found = []
         for number, each in enumerate(files, 1):
-            runner.logger.info(
+            print_log(
                 f'EnsembleTeacherHook: {number} of {len(files)}, '
-                f'{each.checkpoint}, labels {len(paths)} images'
+                f'{each.checkpoint}, labels {len(paths)} images',
+                'current',
             )
             found.append(predict(build(each, classes, cfg), own))
         boxes = {
             path: fuse(parts, self.iou_threshold, cfg)
             for path, *parts in zip(own, *found)
         }
-        self._boxes: Dict[str, InstanceData] = {}
-        for part in all_gather_object(boxes):
-            self._boxes.update(part)
-        model.attach_labeler(self.label)
+        return {
+            k: v for part in all_gather_object(boxes) for k, v in part.items()
+        }
 
     def label(self, samples: Sequence[DetDataSample]) -> List[InstanceData]:
         """The boxes of a batch.
