@@ -29,6 +29,7 @@ something is wrong with an image or a label.
 import argparse
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, List
@@ -38,6 +39,7 @@ from toolbox_script import one_line_errors
 
 import dsym  # noqa: F401  registers its classes, makes mmyolo fit
 from dsym.datasets.dataset_report import format_report, issue_report
+from dsym.errors import InputError
 from dsym.inference.corrections import (
     COCO,
     SCANS,
@@ -165,6 +167,13 @@ def write(args: argparse.Namespace) -> int:
         files, PSEUDO_CFG['score_thr'], test_cfg=PSEUDO_CFG
     )
     settings = args.selector or SELECTOR
+    least = PSEUDO_CFG['score_thr']
+    for key in ('score_thr', 'low', 'lowest'):
+        if settings.get(key, 1) < least:
+            raise InputError(
+                f'--selector {key}={settings[key]}: boxes of less than '
+                f'{least} are not looked at: give {least} or more'
+            )
     why, labeled = needs_labeled(settings, args.clip), None
     if args.labeled:
         config = Config.fromfile(args.labeled)
@@ -264,6 +273,9 @@ def read(args: argparse.Namespace) -> int:
 def main() -> int:
     """Write labels, or read them back."""
     args = parse_args()
+    # names of files may be no text of this terminal
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     with one_line_errors():
         return write(args) if args.read is None else read(args)
 

@@ -1,5 +1,6 @@
 import json
 import os
+import zlib
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from dsym.datasets import DatasetError
 from dsym.datasets.image_checks import (
+    CACHE_VERSION,
     check_image,
     check_images,
     image_size,
@@ -84,7 +86,7 @@ def test_cache__unusable_file_is_replaced(tmp_path, cache_dir, content):
     (cache,) = (cache_dir / 'image_checks').glob('*.json')
     cache.write_text(content)
     assert check_images([path])[path].width == 40
-    assert json.loads(cache.read_text())['version'] == 1
+    assert json.loads(cache.read_text())['version'] == CACHE_VERSION
 
 
 def test_cache__place_that_cannot_be_written(tmp_path):
@@ -136,3 +138,41 @@ def test_cache__of_a_folder_whose_name_is_not_utf8(tmp_path, cache_dir):
     os.rename(tmp_path / 'a.png', path)
     assert check_images([path])[path].width == 40
     assert len(os.listdir(cache_dir / 'image_checks')) == 1
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'channels'), [('png', 1), ('png', 3), ('tif', 1)]
+)
+def test_twelve_bits_in_sixteen__are_refused(tmp_path, suffix, channels):
+    """255 x 16 = 4080 is 15 of 255 then; all 16 bits are as good as 8."""
+    grey = np.arange(0, 256, dtype=np.uint16).reshape(16, 16)
+    if channels == 3:
+        grey = np.stack([grey] * 3, -1)
+    path = str(tmp_path / f'deep.{suffix}')
+    cv2.imwrite(path, grey * 16)
+    assert cv2.imread(path).max() == 15
+    assert '16 bits hold 12 or fewer' in check_image(path).error
+    cv2.imwrite(path, grey * 257)
+    assert check_image(path).error == ''
+    cv2.imwrite(path, grey * 0)
+    assert check_image(path).error == ''
+
+
+def test_header_of_more_pixels_than_opencv_reads__is_an_error(tmp_path):
+    """40,000 x 40,000 are more than 2^30."""
+    path = tmp_path / 'huge.png'
+    write_image(path, 40, 30)
+    content = bytearray(path.read_bytes())
+    content[16:24] = (40000).to_bytes(4, 'big') * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
+    path.write_bytes(content)
+    assert check_image(str(path)).error.startswith('OpenCV: ')
+
+
+def test_exif_rotation__of_a_tiff_too(tmp_path):
+    """Pillow 13 turns the size that it tells of such a file, others do not."""
+    path = str(tmp_path / 'turned.tif')
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(path, tiffinfo={0x0112: 6})
+    assert image_size(path) == (30, 40)
+    assert check_image(path)[:2] == (30, 40)

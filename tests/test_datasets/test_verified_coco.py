@@ -261,3 +261,20 @@ def test_coco_configs__leave_out_damaged_images(coco, monkeypatch):
         dataset = DATASETS.build(config.train_dataloader.dataset)
     assert [dataset.get_data_info(i)['img_id'] for i in (0, 1)] == [1, 2]
     assert len(dataset) == 2
+
+
+@pytest.mark.parametrize(
+    ('place', 'value'),
+    [
+        (('annotations', 'bbox'), ['1', '2', '10', '20']),
+        (('annotations', 'area'), '200'),
+        (('images', 'file_name'), None),
+    ],
+)
+def test_text_in_place_of_a_number__is_malformed(coco, place, value):
+    root, content, save = coco
+    part, key = place
+    content[part][0][key] = value
+    save()
+    with pytest.raises(DatasetError, match=r'ann\.json'):
+        build(root)

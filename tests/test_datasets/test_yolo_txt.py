@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from dataset_files import write_image
 
@@ -90,3 +92,30 @@ def test_no_label_at_all__wrong_folder_or_unlabeled(root):
     with pytest.raises(DatasetError, match='none of the 2 images'):
         build(root)
     assert len(build(root, unlabeled=True)) == 2
+
+
+def test_pixels__are_no_fractions(root):
+    (root / 'labels/train/a.txt').write_text('1 20 15 10 10\n')
+    with pytest.raises(DatasetError, match=r'a\.txt.*line 1 is in pixels'):
+        build(root)
+
+
+@pytest.mark.parametrize('encoding', ['utf-16', 'latin-1'])
+def test_list_that_is_no_utf8__is_one_line(root, encoding):
+    (root / 'list.txt').write_text('train/ü\n', encoding=encoding)
+    with pytest.raises(DatasetError, match=r'list\.txt is no UTF-8'):
+        build(root, ann_file='list.txt')
+
+
+def test_folder_that_cannot_be_read__is_named(root, monkeypatch):
+    """For root, whom this may be, no folder is closed."""
+    scan = os.scandir
+
+    def closed(path):
+        if str(path).endswith('labels/train'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, 'scandir', closed)
+    with pytest.raises(DatasetError, match='labels/train cannot be read'):
+        build(root)

@@ -12,7 +12,7 @@ from tiny_semi import CONFIGS, resized, semi_config, train
 from two_ranks import on_two_ranks
 
 from dsym.datasets import SteelSynthDataset
-from dsym.engine.ensemble_teacher_hook import fuse
+from dsym.engine.ensemble_teacher_hook import fuse, predict
 from dsym.errors import InputError
 from dsym.inference.model import ModelFiles
 from dsym.inference.predictor import build_predictor
@@ -242,3 +242,24 @@ def test_two_ranks__label_a_part_each_and_know_all(tmp_path):
     assert first == second
     assert sorted(first) == ['0.png', '1.png', '2.png']
     assert all(len(scores) > 0 for scores in first.values())
+
+
+def test_two_boxes_of_one_of_five__count_once():
+    """Its NMS leaves pairs up to 0.6 where fusion begins at 0.55."""
+    boxes = fuse(
+        [
+            detected((0, 0, 100, 100, 2, 0.8), (0, 0, 100, 58, 2, 0.8)),
+            *[detected()] * 4,
+        ],
+        0.55,
+        CFG,
+    )
+    torch.testing.assert_close(boxes.scores, torch.tensor([0.16]))
+
+
+def test_image_that_cannot_be_read__gets_no_labels(tmp_path):
+    path = tmp_path / 'bad.jpg'
+    path.write_bytes(b'no image')
+    (found,) = predict(lambda images: [], [str(path)])
+    assert len(found) == 0
+    assert len(fuse([found, found], 0.55, CFG)) == 0

@@ -15,17 +15,28 @@ from dsym.errors import InputError
 class OneWeight(BaseModel):
     """Loss w^2 from w = 1: a step makes it (1 - 2 lr) w."""
 
+    begin = 1.0
+
     def __init__(self):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
+        self.weight = nn.Parameter(torch.tensor(self.begin))
 
     def forward(self, inputs, mode='tensor'):
         return dict(loss_square=self.weight.square(), seen=torch.tensor(1.0))
 
 
-def train(folder, lr):
+class Root(OneWeight):
+    """Loss sqrt|w| from w = 0: the slope is infinity times sign 0, NaN."""
+
+    begin = 0.0
+
+    def forward(self, inputs, mode='tensor'):
+        return dict(loss_root=self.weight.abs().sqrt())
+
+
+def train(folder, lr, model=OneWeight):
     runner = Runner(
-        model=OneWeight(),
+        model=model(),
         work_dir=str(folder),
         train_dataloader=dict(
             batch_size=1,
@@ -73,3 +84,10 @@ def test_loss_scaler__passes_over_fewer_than_ten_in_a_row():
         hook.after_train_iter(runner, 0, outputs=dict(loss=loss))
     with pytest.raises(InputError, match='loss nan'):
         hook.after_train_iter(runner, 0, outputs=dict(loss=float('nan')))
+
+
+def test_weights_of_a_gradient_that_is_none__are_not_saved(tmp_path):
+    """The loss of the step was 0."""
+    with pytest.raises(InputError, match='weight is NaN, and the checkpoint'):
+        train(tmp_path, lr=0.1, model=Root)
+    assert not list(tmp_path.glob('*.pth'))

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,8 @@ from dsym.inference import build_predictor, resolve_model
 from dsym.inference.fused_conv import FusedConv
 from dsym.inference.postprocess import select_boxes
 from dsym.inference.predictor import image_pipeline
+from dsym.inference.sources import Frame
+from dsym.inference.stream import run
 
 
 def same(ours, theirs):
@@ -171,3 +174,34 @@ def test_choose__nothing_thinner_than_a_pixel(predictor):
         )
     )
     assert found.bboxes.tolist() == rows[2:]
+
+
+def test_image_without_a_short_side__goes_into_no_batch(predictor, tmp_path):
+    """At 64 px 60,000 px are 64 and 20 px are 0.02."""
+    long = np.zeros((20, 60000, 3), np.uint8)
+    with pytest.raises(cv2.error):
+        predictor([long])
+    names = []
+
+    class Names:
+        def write(self, frame, boxes):
+            names.append(frame.name)
+
+        def flush(self):
+            return {}
+
+        def close(self):
+            pass
+
+    square = np.zeros((64, 64, 3), np.uint8)
+    done = []
+    counts = run(
+        predictor,
+        [Frame('long', long), Frame('square', square)],
+        [Names()],
+        batch_size=2,
+        done=lambda frames, _: done.extend(frames),
+    )
+    assert names == ['square']
+    assert (counts.images, counts.unreadable) == (1, 1)
+    assert 'cut it into tiles' in done[0].error

@@ -143,3 +143,11 @@ def test_seconds__that_are_no_pause(tmp_path, seconds):
     with pytest.raises(InputError, match=f'--watch {seconds}: give seconds'):
         WatchedFolder(tmp_path, seconds, tmp_path, journal, lambda: True)
     journal.close()
+
+
+def test_two_at_once__the_second_is_refused(tmp_path):
+    first = Journal(tmp_path / 'j', ABOUT)
+    with pytest.raises(InputError, match='j is in use'):
+        Journal(tmp_path / 'j', ABOUT)
+    first.close()
+    Journal(tmp_path / 'j', ABOUT).close()

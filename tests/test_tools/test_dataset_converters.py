@@ -107,3 +107,27 @@ def test_option_without_meaning__one_line(voc_root):
     assert code == 1
     assert 'coco needs --ann-file FILE.json' in stderr
     assert len(stderr.strip().splitlines()) == 1
+
+
+def test_out_of_any_suffix__is_json(voc_root, tmp_path):
+    args = ('voc', voc_root, '--classes', *CLASSES)
+    _, _, err_text = run(
+        'check_dataset.py', *args, '--out', tmp_path / 'report.txt'
+    )
+    assert err_text == ''
+    assert 'num_errors' in json.loads((tmp_path / 'report.txt').read_text())
+    status, _, err_text = run(
+        'dataset_to_coco.py', *args, '--difficult', 'ignore',
+        '--out', tmp_path / 'mine',
+    )  # fmt: skip
+    assert status == 0, err_text
+    assert len(json.loads((tmp_path / 'mine').read_text())['images']) == 2
+
+
+def test_detections_that_are_not_there__are_one_line(tmp_path):
+    status, _, err_text = run(
+        'detections_to_coco.py', tmp_path / 'none', '--labeled', 'x.py',
+        '--out', tmp_path / 'x.json',
+    )  # fmt: skip
+    assert status == 1
+    assert 'none.gt.json does not exist' in err_text.splitlines()[-1]

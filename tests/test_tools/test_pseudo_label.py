@@ -194,6 +194,13 @@ def test_errors__one_line(tiny, tmp_path):
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert str(tmp_path) in line
+    (tmp_path / 'written.json').write_text('{"images": [')
+    done = call_script(
+        TOOL, '--read', tmp_path, '--out', tmp_path / 'x', '--format', 'coco'
+    )
+    assert done.returncode == 2
+    assert 'written.json is no JSON' in done.stderr
+    (tmp_path / 'written.json').unlink()
     out = tmp_path / 'out'
     for arguments, message in (
         ([tmp_path / 'no', '--out-dir', out], 'no: there is no such folder'),
@@ -206,6 +213,11 @@ def test_errors__one_line(tiny, tmp_path):
             [write_pictures(tmp_path / 'in', ['a.png']), '--out-dir', out]
             + ['--selector', 'type=ScoreThreshold', 'score_thr=50'],
             'score_thr=50: give a number from 0 to 1',
+        ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=ScoreThreshold', 'score_thr=0.01'],
+            'score_thr=0.01: boxes of less than 0.05 are not looked at',
         ),
     ):
         done = call_script(TOOL, *tiny, *arguments)

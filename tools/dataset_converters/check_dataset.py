@@ -9,6 +9,7 @@ python tools/dataset_converters/check_dataset.py \
 
 import argparse
 import sys
+from io import TextIOWrapper
 
 from dataset_args import FORMATS, add_dataset_arguments, dataset_from_args
 from mmengine.fileio import dump
@@ -32,8 +33,11 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     report = check_dataset(dataset)
+    # names of files may be no text of this terminal
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     if args.out:
-        dump(report, args.out, indent=2)
+        dump(report, args.out, file_format='json', indent=2)
     print(format_report(report))
     return 1 if report['num_errors'] else 0
 

@@ -31,7 +31,7 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
     coco = dataset_to_coco(dataset, args.data_root)
-    dump(coco, args.out)
+    dump(coco, args.out, file_format='json')
     print(
         f'{args.out}: {len(coco["images"])} images, '
         f'{len(coco["annotations"])} boxes, '

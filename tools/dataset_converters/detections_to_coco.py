@@ -28,6 +28,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from dsym.clip import load_scorer
+from dsym.datasets.detected_boxes import read_json
 from dsym.datasets.real_images import labelled_images
 from dsym.engine.mean_teacher_loop import boxes_per_image
 from dsym.errors import InputError
@@ -110,8 +111,8 @@ def corners(row: dict) -> List[float]:
 def main() -> int:
     """Write the data set and say what is in it."""
     args = parse_args()
-    images = json.loads(Path(f'{args.detections}.gt.json').read_text())
-    rows = json.loads(Path(f'{args.detections}.bbox.json').read_text())
+    images = read_json(f'{args.detections}.gt.json')
+    rows = read_json(f'{args.detections}.bbox.json')
     config = Config.fromfile(args.labeled)
     init_default_scope(config.get('default_scope', 'mmdet'))
     labeled = labelled_images(config)

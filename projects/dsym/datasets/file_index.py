@@ -3,11 +3,19 @@
 import filecmp
 import os
 import os.path as osp
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, NoReturn, Sequence, Tuple
 
-from .issues import Issue
+from .issues import DatasetError, Issue
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Stop at a folder whose files would be left out without a word."""
+    raise DatasetError(
+        f'{error.filename} cannot be read ({error.strerror}): allow it or '
+        'move the folder away'
+    ) from None
 
 
 def index_files(
@@ -30,11 +38,16 @@ def index_files(
     Returns:
         tuple[dict[str, str], list[Issue]]: Path by name (without suffix,
         with ``/``), and the names that two different files share.
+
+    Raises:
+        DatasetError: If a folder cannot be read.
     """
     found: Dict[str, str] = {}
     issues: List[Issue] = []
     for folder in folders:
-        for parent, subfolders, files in os.walk(folder, followlinks=True):
+        for parent, subfolders, files in os.walk(
+            folder, onerror=refuse, followlinks=True
+        ):
             subfolders.sort()
             for file in sorted(files):
                 stem, suffix = osp.splitext(file)

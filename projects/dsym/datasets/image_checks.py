@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
 
+import cv2
 import mmcv
 import numpy as np
 from mmengine.dist import is_main_process
@@ -25,9 +26,12 @@ from tqdm import tqdm
 from ..cache_folder import cache_folder
 from .issues import DatasetError, Issue
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 # EXIF orientations that swap width and height; OpenCV applies them.
 EXIF_ORIENTATION, TRANSPOSED = 0x0112, (5, 6, 7, 8)
+# 12 bits in 16: of their 4,096 values OpenCV's 8 bits keep 16, all near black.
+TWELVE_BITS = 2**12
+PNG_DEPTH = 24  # byte of the header
 
 
 class ImageCheck(NamedTuple):
@@ -66,13 +70,30 @@ def decode_image(path: str) -> Tuple[Optional[np.ndarray], str]:
             return None, 'file is empty'
         with Image.open(BytesIO(content)) as image:
             image.load()
+            deep = image.mode.startswith('I') or (
+                image.format == 'PNG' and content[PNG_DEPTH] == 16
+            )
+        if deep and 0 < unchanged(content).max() < TWELVE_BITS:
+            return None, (
+                'its 16 bits hold 12 or fewer, which 8 bits would make almost '
+                'black: scale it to 8 bits'
+            )
     except Image.DecompressionBombError:
         pass  # a line scan; OpenCV's own limit is six times as high
     # Pillow's decoders raise whatever their format's parser stumbles over.
     except Exception as error:
         return None, f'{type(error).__name__}: {error}'
-    pixels = mmcv.imfrombytes(content)
+    try:
+        pixels = mmcv.imfrombytes(content)
+    except cv2.error as error:  # more pixels than it reads
+        return None, f'OpenCV: {error.err}'
     return pixels, '' if pixels is not None else 'OpenCV cannot decode it'
+
+
+def unchanged(content: bytes) -> np.ndarray:
+    """Pixels as the file has them; one of the highest value if none."""
+    pixels = mmcv.imfrombytes(content, flag='unchanged')
+    return np.full(1, TWELVE_BITS) if pixels is None else pixels
 
 
 def check_image(path: str) -> ImageCheck:
@@ -107,19 +128,22 @@ def image_size(path: str) -> Tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            if image.getexif().get(EXIF_ORIENTATION) in TRANSPOSED:
-                width, height = height, width
+            turned = image.getexif().get(EXIF_ORIENTATION) in TRANSPOSED
+            # versions of Pillow differ in whether a TIFF's size is turned
+            known = not (turned and image.format == 'TIFF')
     except Image.DecompressionBombError:
-        pixels, reason = decode_image(path)
-        if pixels is None:
-            raise DatasetError(f'{path}: {reason}: restore it') from None
-        return pixels.shape[1], pixels.shape[0]
+        known = False
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(
             f'{path} cannot be read as an image ({error}): restore it, or '
             'set verify_images=True, which skips and counts such images'
         ) from None
-    return width, height
+    if not known:
+        pixels, reason = decode_image(path)
+        if pixels is None:
+            raise DatasetError(f'{path}: {reason}: restore it')
+        return pixels.shape[1], pixels.shape[0]
+    return (height, width) if turned else (width, height)
 
 
 def _cache_file(folder: str, cache_dir: str) -> str:

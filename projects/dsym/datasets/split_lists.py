@@ -55,15 +55,20 @@ def read_list(path: str) -> List[str]:
         list[str]: Its entries in order.
 
     Raises:
-        DatasetError: If the file is missing or lists nothing.
+        DatasetError: If the file is missing, no UTF-8, or lists nothing.
     """
     if not osp.isfile(path):
         raise DatasetError(
             f'image list {path} does not exist: set ann_file to a text file '
             "with one image a line, or to '' for all images"
         )
-    with open(path, encoding='utf-8-sig') as file:
-        entries = [line.strip() for line in file]
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            entries = [line.strip() for line in file]
+    except UnicodeDecodeError:
+        raise DatasetError(
+            f'image list {path} is no UTF-8: save it as UTF-8'
+        ) from None
     entries = [entry for entry in entries if entry]
     if not entries:
         raise DatasetError(

@@ -70,6 +70,14 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
         ]
         infos = {}
         for image in content['images']:
+            if not isinstance(image.get('file_name', ''), str):
+                issues.append(
+                    malformed(
+                        self.ann_file,
+                        f'has the file_name {image["file_name"]!r}',
+                    )
+                )
+                continue
             try:
                 infos[image['id']] = {
                     'img_id': image['id'],
@@ -213,11 +221,14 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
         """Add one annotation to its image."""
         where = f'annotation {ann.get("id")}'
         try:
-            x, y, w, h = map(float, ann['bbox'])
+            numbers = [*ann['bbox'], ann['area']]
+            x, y, w, h, area = map(float, numbers)
             info = infos[ann['image_id']]
             name = names.get(ann['category_id'])
+            # mmdet compares them: a text is no number
             complete = 'id' in ann and all(
-                map(math.isfinite, (x, y, w, h, float(ann['area'])))
+                isinstance(x, (int, float)) and math.isfinite(x)
+                for x in numbers
             )
         except (KeyError, TypeError, ValueError):
             complete = False
@@ -241,14 +252,14 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
                 )
             ]
         # What mmdet's reader leaves out without a word.
-        small = w < 1 or h < 1 or float(ann['area']) <= 0
+        small = w < 1 or h < 1 or area <= 0
         if ann.get('ignore') or (w > 0 and h > 0 and small):
             return [
                 Issue(
                     'box_left_out',
                     info['img_path'],
                     f'{info["img_path"]}: {where} is left out (bbox {w:g} x '
-                    f'{h:g}, area {float(ann["area"]):g}, ignore='
+                    f'{h:g}, area {area:g}, ignore='
                     f'{ann.get("ignore", 0)}): boxes need sides of 1 pixel '
                     'or more, a positive area and no ignore=1',
                 )

@@ -8,14 +8,18 @@ from mmengine.registry import DATASETS
 from .defect_dataset import DefectDataset, RawAnnotation
 from .issues import Issue, malformed
 
+# A fraction is 1 at most, with some room for boxes that leave the image.
+LARGEST = 1.5
+
 
 @DATASETS.register_module()
 class YOLOTxtDataset(DefectDataset):
     """Images with YOLO label files (``class cx cy width height``).
 
-    Values are fractions of the image; label files mirror the images' tree.
-    An image without a label file, or with an empty one, has no defect. When
-    no image at all has one, the folder is taken for wrong and loading stops.
+    Values are fractions of the image, and pixels are refused; label files
+    mirror the images' tree. An image without a label file, or with an empty
+    one, has no defect. When no image at all has one, the folder is taken for
+    wrong and loading stops.
 
     Args:
         data_prefix (dict): Folders below ``data_root``. Defaults to
@@ -80,6 +84,15 @@ class YOLOTxtDataset(DefectDataset):
             raw.issues.append(
                 malformed(
                     path, f'line {number} has a number that is not finite'
+                )
+            )
+            return
+        if max(cx, cy, width, height) > LARGEST:
+            raw.issues.append(
+                malformed(
+                    path,
+                    f'line {number} is in pixels: divide by the width and '
+                    'height of the image',
                 )
             )
             return

@@ -1,7 +1,7 @@
+import logging
 from pathlib import Path
 from typing import Dict, List, Sequence
 
-import mmcv
 import torch
 from mmcv.ops import batched_nms
 from mmdet.models.utils import weighted_boxes_fusion
@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
+from ..datasets.image_checks import decode_image
 from ..errors import InputError
 from ..evaluation.pseudo_label_audit import normalize_path
 from ..inference.model import ModelFiles, resolve_model
@@ -26,6 +27,11 @@ from .mean_teacher_loop import MeanTeacherLoop
 from .unwrapped import unwrapped_model
 
 BATCH = 16  # images
+NOTHING = InstanceData(
+    bboxes=torch.zeros(0, 4),
+    scores=torch.zeros(0),
+    labels=torch.zeros(0, dtype=torch.long),
+)
 
 
 @HOOKS.register_module()
@@ -206,8 +212,17 @@ def predict(predictor: Predictor, paths: Sequence[str]) -> List[InstanceData]:
     """
     found: List[InstanceData] = []
     for start in range(0, len(paths), BATCH):
-        images = [mmcv.imread(x) for x in paths[start : start + BATCH]]
-        found += predictor(images)
+        read = [decode_image(x) for x in paths[start : start + BATCH]]
+        boxes = iter(predictor([x for x, _ in read if x is not None]))
+        for path, (image, error) in zip(paths[start:], read):
+            # a data set may replace such images when it loads them
+            if image is None:
+                print_log(
+                    f'EnsembleTeacherHook: {path} gets no labels ({error})',
+                    'current',
+                    logging.WARNING,
+                )
+            found.append(NOTHING.clone() if image is None else next(boxes))
     return found
 
 
@@ -241,6 +256,8 @@ def fuse(
             for key in ('bboxes', 'scores', 'labels')
         ),
         iou_thr=iou_threshold,
+        # two boxes of one detector count once
+        conf_type='box_and_model_avg',
     )
     boxes = InstanceData(
         bboxes=bboxes.reshape(-1, 4), scores=scores, labels=labels.long()

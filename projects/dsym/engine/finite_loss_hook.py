@@ -8,6 +8,11 @@ from torch import Tensor
 
 from ..errors import InputError
 
+REMEDY = (
+    'lower optim_wrapper.optimizer.lr or bound gradients by '
+    'optim_wrapper.clip_grad'
+)
+
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
@@ -69,7 +74,25 @@ class FiniteLossHook(Hook):
         )
         raise InputError(
             f'FiniteLossHook: step {runner.iter + 1} of '
-            f'{runner.max_iters}: {parts}: lower '
-            'optim_wrapper.optimizer.lr or bound gradients by '
-            'optim_wrapper.clip_grad'
+            f'{runner.max_iters}: {parts}: {REMEDY}'
         )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Look at the weights.
+
+        The gradient of a finite loss may be none, and another rank's loss may
+        have been.
+
+        Args:
+            runner (Runner): Not used.
+            checkpoint (dict): What is to be saved.
+
+        Raises:
+            InputError: If one is NaN.
+        """
+        for name, value in checkpoint['state_dict'].items():
+            if isinstance(value, Tensor) and value.isnan().any():
+                raise InputError(
+                    f'FiniteLossHook: {name} is NaN, and the checkpoint is '
+                    f'not saved: {REMEDY}'
+                )

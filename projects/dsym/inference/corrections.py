@@ -93,6 +93,7 @@ def read_written(folder: Path) -> Dict[str, Any]:
 
     Raises:
         MissingFileError: If it is not there.
+        InputError: If it is no JSON.
     """
     file = folder / WRITTEN
     if not file.is_file():
@@ -100,7 +101,12 @@ def read_written(folder: Path) -> Dict[str, Any]:
             f'{file}: no such file; give the folder that tools/pseudo_label.py'
             ' wrote, with this file unchanged'
         )
-    return json.loads(file.read_text())
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise InputError(
+            f'{file} is no JSON ({error}): label the folder again'
+        ) from None
 
 
 def boxes_by_image(

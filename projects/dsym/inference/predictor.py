@@ -3,6 +3,7 @@
 import logging
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -23,6 +24,7 @@ from .onnx_backend import OnnxBackend
 # An image longer than so many sides of the network's input loses its small
 # defects.
 LARGE = 4
+LONG = 100  # sides; a network of 224 px leaves it two
 MIN_SIDE = 1.0  # px of a detection
 
 Backend = Callable[
@@ -136,6 +138,24 @@ class Predictor:
             )
             results.update(zip(indices, map(self.choose, found)))
         return [results[i] for i in range(len(images))]
+
+    def problem(self, image: np.ndarray) -> str:
+        """Why an image cannot be looked at; '' if it can.
+
+        Args:
+            image (np.ndarray): ``(H, W, 3)``.
+
+        Returns:
+            str: That it is so long that its resize has no short side.
+        """
+        sides = image.shape[:2]
+        if max(sides) < LONG * min(sides):
+            return ''
+        try:
+            self.pipeline(dict(img=image, img_id=0))
+        except cv2.error:
+            return 'too long for the network, cut it into tiles'
+        return ''
 
     def _warn_if_large(
         self, given: Sequence[int], network: Sequence[int]

@@ -1,7 +1,7 @@
 """Carry images from a source through a predictor to writers."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 from mmengine.logging import print_log
@@ -46,6 +46,12 @@ def batches(
         yield batch
 
 
+def refuse_long(predictor: Predictor, frame: Frame) -> Frame:
+    """Take the image out of a frame that the predictor cannot resize."""
+    problem = frame.image is not None and predictor.problem(frame.image)
+    return replace(frame, image=None, error=problem) if problem else frame
+
+
 def run(
     predictor: Predictor,
     frames: Iterable[Optional[Frame]],
@@ -76,6 +82,7 @@ def run(
         for batch in batches(frames, batch_size):
             if stop():
                 break
+            batch = [refuse_long(predictor, x) for x in batch]
             good = [x for x in batch if x.image is not None]
             found = predictor([x.image for x in good]) if good else []
             positions: Dict[str, Any] = {}

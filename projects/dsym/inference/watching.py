@@ -16,6 +16,8 @@ from typing import (
     Tuple,
 )
 
+from filelock import FileLock, Timeout
+
 from ..errors import InputError
 from .sources import Frame, read_frame, walk_names
 
@@ -73,13 +75,31 @@ class Journal:
         unreadable (set[str]): Files whose last version could not be read.
 
     Raises:
-        InputError: If the file belongs to something else.
+        InputError: If the file belongs to something else, or another process
+            writes it.
     """
 
     def __init__(self, file: Path, about: Dict[str, Any]) -> None:
         self.seen: Dict[str, Stamp] = {}
         self.positions: Dict[str, Any] = {}
         self.unreadable: Set[str] = set()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(f'{file}.lock', timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(
+                f'{file} is in use: another watch writes there; end it or '
+                'give another --out-dir'
+            ) from None
+        try:
+            self._open(file, about)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _open(self, file: Path, about: Dict[str, Any]) -> None:
+        """Read what there is and go on behind it."""
         good = 0
         if file.is_file():
             with open(file, 'rb') as lines:
@@ -95,7 +115,6 @@ class Journal:
                     self._read(entry, about, file, not good)
                     good += len(line)
         else:
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         self._file = open(file, 'r+b')
         self._file.seek(good)
@@ -149,6 +168,7 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._lock.release()
 
 
 def check_watch(root: Path, seconds: float) -> None:
