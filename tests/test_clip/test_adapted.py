@@ -54,3 +54,9 @@ def test_no_settings__are_those_of_the_folder(folder):
 def test_given_prompts__do_not_hide_other_classes(folder):
     with pytest.raises(InputError, match='adapted to the classes crazing, r'):
         load_scorer(folder, ('rust',), prompts=dict(defect=['{defect_type}']))
+
+
+@pytest.mark.parametrize('name', ['prompts', 'regions'])
+def test_misspelt_key__is_one_line(folder, name):
+    with pytest.raises(InputError, match=f"{name} has no 'expnd': give some"):
+        load_scorer(folder, CLASSES, **{name: dict(expnd=(1.0,))})

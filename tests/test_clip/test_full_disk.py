@@ -31,3 +31,17 @@ def test_full_disk__is_told_in_one_line_and_leaves_nothing(
     assert 'another cache_dir' in text and '\n' not in text
     assert not [*folder.glob('*.npy*')]
     assert cache([str(path)]).tolist() == [[1, 1]]
+
+
+def test_full_index__is_told_in_one_line(tmp_path):
+    """Digests of files are written before any shard."""
+    paths = [tmp_path / f'{i}.png' for i in range(200)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    cache = FeatureCache(
+        lambda paths: torch.ones(len(paths), 2), 'key', tmp_path / 'cache'
+    )
+    (pages,) = cache.index.execute('PRAGMA page_count').fetchone()
+    cache.index.execute(f'PRAGMA max_page_count={pages}')
+    with pytest.raises(InputError, match=r'full.*another cache_dir'):
+        cache.warm([str(path) for path in paths])

@@ -52,6 +52,7 @@ def test_groups__defects_then_misplaced_then_normal():
         (dict(defect=('a photo',)), r"defect: 'a photo'.*\{defect_type\}"),
         (dict(misplaced=('a part',)), r"misplaced: 'a part'"),
         (dict(defect=()), 'defect is empty'),
+        (dict(normal='flawless'), r"normal is one text: write \['flawless'\]"),
     ],
 )
 def test_bad_prompts__name_key_and_remedy(options, message):

@@ -111,3 +111,17 @@ def test_vit__has_no_features_to_pool(vit, resnet):
 def test_unknown_way__lists_the_ways():
     with pytest.raises(InputError, match="way='roi': give one of crops, den"):
         RegionSettings(way='roi')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(expand=()), r'expand=\(\): give a list'),
+        (dict(expand=1.0), 'expand=1.0: give a list'),
+        (dict(expand=(1.0, 0.0)), 'factors over 0'),
+        (dict(image_size=0), 'image_size=0: give 16 px'),
+    ],
+)
+def test_numbers_that_cannot_be__are_told(options, message):
+    with pytest.raises(InputError, match=message):
+        RegionSettings(**options)

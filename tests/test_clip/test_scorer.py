@@ -342,6 +342,15 @@ def test_features__of_another_activation_have_another_key(make):
     assert make(plain).key != make(quick).key
 
 
+def test_features__of_other_heads_have_another_key(make):
+    vision = VIT['vision_cfg']
+    narrow = {**VIT, 'vision_cfg': {**vision, 'head_width': 8}}
+    wide = {**VIT, 'vision_cfg': {**vision, 'head_width': 16}}
+    first, second = tiny_clip(narrow), tiny_clip(wide)
+    assert first.fingerprint() == second.fingerprint()  # the same weights
+    assert make(first).key != make(second).key
+
+
 def test_score_key__names_all_that_scores_depend_on(make):
     keys = {
         make(prompts=prompts, mode=mode, **regions).score_key

@@ -60,3 +60,8 @@ def test_images_that_come_twice__count_once(points):
     typical = TypicalImages.of(Scorer(), once * 3)
     assert len(typical) == 40
     assert typical.own().max() < 0
+
+
+def test_least_own__of_one_image_refuses_none():
+    typical = TypicalImages(torch.rand(1, 50))
+    assert typical.least_own(0.025) == float('-inf')

@@ -227,6 +227,19 @@ def test_state__of_a_checkpoint_wins_over_calibration(
     assert (found.image_tau, found.typical_tau) == (0.2, -0.3)
     assert found.counts == {('boxes', 1): 5}
     assert 'scores otherwise than in the resumed run' in log_of(runner)
+    # what the config says comes before
+    given = CLIPFilterHook(
+        str(clip_folder),
+        cache_dir=config.custom_hooks[1].cache_dir,
+        tau=0.5,
+        image_tau=0.4,
+    )
+    given._state = {**state, 'typical_tau': float('-inf')}
+    again = given.build(runner)
+    assert again.tau.tolist() == [0.5] * 6
+    assert again.image_tau == 0.4
+    # that run had typical=False
+    assert -float('inf') < again.typical_tau < 0
     # counts are summed over ranks: the one that wrote them has them
     monkeypatch.setattr(clip_filter_hook, 'is_main_process', lambda: False)
     hook._state = state

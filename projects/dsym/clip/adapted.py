@@ -1,3 +1,4 @@
+from dataclasses import fields
 from typing import Optional, Sequence
 
 from ..errors import InputError
@@ -43,6 +44,7 @@ def prompts_for(
         )
     if mode == 'softmax':
         chosen.setdefault('normal', NORMAL)
+    check_keys('prompts', chosen, Prompts)
     return Prompts(tuple(classes), **chosen)
 
 
@@ -58,7 +60,18 @@ def regions_for(given: Optional[dict], saved: dict) -> RegionSettings:
         RegionSettings: The settings.
     """
     chosen = {**(saved.get('regions') or {}), **(given or {})}
+    check_keys('regions', chosen, RegionSettings)
     return RegionSettings(**chosen)
+
+
+def check_keys(name: str, given: dict, settings: type) -> None:
+    """Raise :class:`InputError` for a setting that there is not."""
+    known = [x.name for x in fields(settings) if x.name != 'classes']
+    for key in given:
+        if key not in known:
+            raise InputError(
+                f'clip: {name} has no {key!r}: give some of {", ".join(known)}'
+            )
 
 
 def load_scorer(

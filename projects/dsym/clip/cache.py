@@ -6,12 +6,14 @@ import sqlite3
 import uuid
 import zlib
 from collections import OrderedDict
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import (
     Callable,
     Dict,
     Iterable,
+    Iterator,
     List,
     Optional,
     Sequence,
@@ -183,7 +185,7 @@ class FeatureCache:
             found[path] = digest
             new.append((os.fsencode(place), *stamp, digest))
         if new:
-            with self.index:
+            with self._writing():
                 self.index.executemany(
                     'REPLACE INTO files VALUES (?, ?, ?, ?)', new
                 )
@@ -346,9 +348,25 @@ class FeatureCache:
         warn(f'{self.folder / name}: {error}; its features are made anew')
         self._maps.pop(name, None)
         self._sound.discard(name)
-        with self.index:
+        with self._writing():
             self.index.execute('DELETE FROM rows WHERE shard=?', (name,))
             self.index.execute('DELETE FROM shards WHERE name=?', (name,))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A transaction of the index.
+
+        Raises:
+            InputError: If the disk is full or refuses.
+        """
+        try:
+            with self.index:
+                yield
+        except sqlite3.OperationalError as error:
+            raise InputError(
+                f'clip: {self.folder} cannot be written ({error}): make room '
+                'there, or give another cache_dir'
+            ) from None
 
     def _write(self, digests: List[str], features: np.ndarray) -> None:
         """Add a shard.

@@ -18,7 +18,8 @@ KINDS = ('right', 'misplaced', 'other class', 'background')
 # Of a teacher's wrong boxes, in the order of KINDS. The supervised detector's
 # on NEU-DET's unlabelled images, by their hidden truth and without second
 # boxes of a defect, are 0.716, 0.003 and 0.280
-# (configs/clip/results/boxes_unlabeled80.json). The 0.02 of other
+# (configs/clip/results/boxes_unlabeled80.json); background is an IoU below
+# 0.1 there, and 0 of the regions here. The 0.02 of other
 # classes is a guess: detectors that mix up classes make more of them.
 WRONG_SHARES = (0.7, 0.02, 0.28)
 WEAK = 0.7  # an AUROC below says little

@@ -19,6 +19,11 @@ def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
         )
 
 
+def is_number(given: Any) -> bool:
+    """Whether a setting is an int or float; a bool is none."""
+    return isinstance(given, (int, float)) and not isinstance(given, bool)
+
+
 def check_number(name: str, given: Any, most: float = 1) -> None:
     """Raise :class:`InputError` unless numbers are from 0 to another one.
 
@@ -29,7 +34,9 @@ def check_number(name: str, given: Any, most: float = 1) -> None:
         most (float): The greatest that there may be. Defaults to 1.
     """
     numbers = given if isinstance(given, (list, tuple)) else [given]
-    if not all(x is None or 0 <= x <= most for x in numbers):
+    if given is not None and not all(
+        is_number(x) and 0 <= x <= most for x in numbers
+    ):
         span = 'of 0 or more' if math.isinf(most) else f'from 0 to {most}'
         raise InputError(
             f'CLIPFilterHook: {name}={given!r}: give a number {span}'

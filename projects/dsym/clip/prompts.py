@@ -57,6 +57,12 @@ class Prompts:
                 )
                 + f': give one for each of {", ".join(self.classes)}'
             )
+        for name in ('defect', 'misplaced', 'normal'):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise InputError(
+                    f'prompts.{name} is one text: write [{given!r}]'
+                )
         for name in ('defect', 'misplaced'):
             for text in getattr(self, name):
                 if SLOT not in text:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
+from .checks import is_number
 
 DENSE_STRIDE = 16  # of the third stage of CLIP's ResNets
 WAYS = ('crops', 'dense')
@@ -29,7 +30,7 @@ class RegionSettings:
             ``CenterBrightness``. Defaults to False.
 
     Raises:
-        InputError: For another way.
+        InputError: For another way, or numbers that cannot be.
     """
 
     way: str = 'crops'
@@ -38,7 +39,21 @@ class RegionSettings:
     center: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, 'expand', tuple(self.expand))
+        factors = self.expand
+        if (
+            not isinstance(factors, (list, tuple))
+            or not factors
+            or not all(is_number(x) and x > 0 for x in factors)
+        ):
+            raise InputError(
+                f'regions.expand={factors!r}: give a list of factors over 0'
+            )
+        if not is_number(self.image_size) or self.image_size < DENSE_STRIDE:
+            raise InputError(
+                f'regions.image_size={self.image_size!r}: give '
+                f'{DENSE_STRIDE} px or more'
+            )
+        object.__setattr__(self, 'expand', tuple(factors))
         if self.way not in WAYS:
             raise InputError(
                 f'regions.way={self.way!r}: give one of {", ".join(WAYS)}'

@@ -98,8 +98,8 @@ class CLIPScorer:
         # what features depend on: weights and input
         parts = [clip.fingerprint(), regions.image_size, regions.center]
         parts += [clip.mean.flatten().tolist(), clip.std.flatten().tolist()]
-        if clip.model_cfg.get('quick_gelu'):  # which is no weight
-            parts.append('quick_gelu')
+        # activations, heads and pooling are no weights
+        parts += [clip.model_cfg, clip.size]
         self.key = short_hash(parts)
         # what scores depend on
         texts = [prompts.groups, prompts.center]
@@ -354,7 +354,7 @@ class CLIPScorer:
 
 def short_hash(parts: list) -> str:
     """Name settings: 16 hexadecimal digits."""
-    text = json.dumps(parts)
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -80,5 +80,10 @@ class TypicalImages:
         return -distances.fill_diagonal_(torch.inf).amin(1)
 
     def least_own(self, share: float) -> float:
-        """Below it a share of the labelled images is, by :meth:`own`."""
+        """Below it a share of the labelled images is, by :meth:`own`.
+
+        One image has no other that it could be like: all pass.
+        """
+        if len(self) < 2:
+            return float('-inf')
         return self.own().quantile(share).item()

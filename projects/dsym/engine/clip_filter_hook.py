@@ -238,11 +238,16 @@ class CLIPFilterHook(Hook):
         paths = [path for path, *_ in samples]
         scorer.warm(chain(unlabeled, paths), share=True)
         # the same on all ranks, to the last digit
-        states = [self._state]
+        states, resumed = [self._state], self._state is not None
         if self._state is None and is_main_process():
             states = [self.calibrate(scorer, samples)]
         broadcast_object_list(states)
         state = states[0]
+        for key in ('tau', 'image_tau'):  # the config's own come before
+            if getattr(self, key) is not None:
+                state[key] = getattr(self, key)
+        if not isinstance(state['tau'], (list, tuple)):
+            state['tau'] = [state['tau']] * len(scorer.prompts.classes)
         key = scorer.score_key
         if state.setdefault('model', key) != key:
             runner.logger.warning(
@@ -253,10 +258,12 @@ class CLIPFilterHook(Hook):
         typical = None
         if self.typical:
             typical = TypicalImages.of(scorer, samples)
-            if state['typical_tau'] > 0:  # a distance is never
+            # a distance is never above 0; a run without has no threshold
+            kept = state['typical_tau']
+            if resumed and (kept > 0 or math.isinf(kept)):
                 runner.logger.warning(
                     'CLIPFilterHook: the resumed run measured the likeness '
-                    'of images otherwise: its threshold is chosen anew'
+                    'of images otherwise, or not: its threshold is chosen anew'
                 )
                 state['typical_tau'] = typical.least_own(REFUSED)
         counts = state.pop('counts', [])
