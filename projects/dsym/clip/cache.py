@@ -363,10 +363,15 @@ class FeatureCache:
             with self.index:
                 yield
         except sqlite3.OperationalError as error:
-            raise InputError(
-                f'clip: {self.folder} cannot be written ({error}): make room '
-                'there, or give another cache_dir'
-            ) from None
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: Exception) -> InputError:
+        """What to do where the folder cannot be written."""
+        why = getattr(error, 'strerror', None) or error
+        return InputError(
+            f'clip: {self.folder} cannot be written ({why}): make room '
+            'there, or give another cache_dir'
+        )
 
     def _write(self, digests: List[str], features: np.ndarray) -> None:
         """Add a shard.
@@ -390,11 +395,7 @@ class FeatureCache:
         except (OSError, sqlite3.OperationalError) as error:
             for part in (temporary, self.folder / name):
                 part.unlink(missing_ok=True)
-            why = getattr(error, 'strerror', None) or error
-            raise InputError(
-                f'clip: {self.folder} cannot be written ({why}): make room '
-                'there, or give another cache_dir'
-            ) from None
+            raise self._refusal(error) from None
 
 
 def open_index(path: Path) -> sqlite3.Connection:

@@ -246,8 +246,10 @@ class CLIPFilterHook(Hook):
         for key in ('tau', 'image_tau'):  # the config's own come before
             if getattr(self, key) is not None:
                 state[key] = getattr(self, key)
+        classes = scorer.prompts.classes
         if not isinstance(state['tau'], (list, tuple)):
-            state['tau'] = [state['tau']] * len(scorer.prompts.classes)
+            state['tau'] = [state['tau']] * len(classes)
+        self.check_tau(state['tau'], classes)
         key = scorer.score_key
         if state.setdefault('model', key) != key:
             runner.logger.warning(
@@ -299,9 +301,6 @@ class CLIPFilterHook(Hook):
                 if state[key] is None:
                     state[key] = getattr(found, key)
         state.setdefault('typical_tau', float('-inf'))
-        if not isinstance(state['tau'], (list, tuple)):
-            state['tau'] = [state['tau']] * len(scorer.prompts.classes)
-        self.check_tau(state['tau'], scorer.prompts.classes)
         return state
 
     def before_train_iter(
