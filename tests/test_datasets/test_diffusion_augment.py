@@ -19,7 +19,7 @@ from tiny_semi import semi_config, train
 
 from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.datasets import DatasetError, DiffusionAugment
-from dsym.engine.clip_filter_hook import datasets_of
+from dsym.datasets.real_images import real_datasets
 from dsym.engine.close_mosaic_hook import innermost
 from dsym.errors import InputError
 
@@ -261,8 +261,8 @@ def test_mean_teacher__takes_it_as_the_labelled_set(tmp_path):
     )
     told = runner.model.selector.boxes_per_image
     assert told == [boxes[label] / 6 for label in range(6)]
-    loader = runner.train_loop.labeled[0]
-    assert [len(x) for x in datasets_of(loader)] == [6]  # CLIP's calibration
+    data = runner.train_loop.labeled[0].dataset
+    assert [len(x) for x in real_datasets(data)] == [6]  # CLIP's calibration
 
 
 def test_wrapper__is_refused(tmp_path):

@@ -5,7 +5,11 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from tiny_diffusion import coco_steel
 
-from dsym.datasets.real_images import labelled_images, real_images
+from dsym.datasets.real_images import (
+    labelled_images,
+    real_datasets,
+    real_images,
+)
 from dsym.errors import InputError
 
 REAL = 4  # images of coco_steel
@@ -58,6 +62,12 @@ def test_real_images__of_parts_that_are_joined(steel, augmented):
     # what is trained on stays as it is
     assert len(dataset) == 3 * REAL + 4
     assert folders(dataset).count('images') == 4
+
+
+def test_real_datasets__the_parts_of_joined_ones(steel, augmented):
+    dataset = DATASETS.build(joined(steel, augmented))
+    assert [len(x) for x in real_datasets(dataset)] == [REAL, REAL]
+    assert [len(x) for x in real_datasets(dataset.datasets[1])] == [REAL]
 
 
 def test_real_images__without_synthetic_ones_it_is_the_same(steel):

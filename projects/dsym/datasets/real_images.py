@@ -1,5 +1,5 @@
 import copy
-from typing import Any
+from typing import Any, List
 
 from mmengine.config import Config
 from mmengine.dataset import ClassBalancedDataset, RepeatDataset
@@ -39,6 +39,19 @@ def real_images(dataset: Dataset) -> Dataset:
     wrapped = getattr(dataset, 'dataset', None)
     found = wrapped if wrapped is None else real_images(wrapped)
     return dataset if found is wrapped else found
+
+
+def real_datasets(dataset: Dataset) -> List[Dataset]:
+    """The data sets that one may join; no synthetic images, as above.
+
+    Args:
+        dataset (Dataset): Of any kind, also a wrapper.
+
+    Returns:
+        list[Dataset]: The parts of a ``ConcatDataset``, else one.
+    """
+    real = real_images(dataset)
+    return list(real.datasets) if isinstance(real, ConcatDataset) else [real]
 
 
 def real_part(settings: Any) -> Any:

@@ -4,7 +4,6 @@ from itertools import chain
 from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
-from mmengine.dataset import ConcatDataset
 from mmengine.dist import (
     all_gather_object,
     broadcast_object_list,
@@ -13,7 +12,6 @@ from mmengine.dist import (
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch.utils.data import DataLoader
 
 from ..clip.adapted import load_scorer
 from ..clip.calibration import (
@@ -27,7 +25,7 @@ from ..clip.checks import check_choice, check_number
 from ..clip.pseudo_label_filter import ACTIONS, PseudoLabelFilter
 from ..clip.scorer import MODES, CLIPScorer
 from ..clip.typical import TypicalImages
-from ..datasets.real_images import real_images
+from ..datasets.real_images import real_datasets
 from ..errors import InputError
 from ..models.task_modules import ScoreThreshold, TwoThresholds
 from ..weights import DEFAULT_CLIP, resolve_weights
@@ -226,12 +224,12 @@ class CLIPFilterHook(Hook):
         """Load the model and make the filter."""
         device = next(runner.model.parameters()).device
         loop = runner.train_loop
-        labeled = datasets_of(loop.labeled[0])
+        labeled = real_datasets(loop.labeled[0].dataset)
         scorer = self.load(labeled[0].metainfo['classes'], str(device))
         # one after the other: there may be millions
         unlabeled = (
             dataset.get_data_info(i)['img_path']
-            for dataset in datasets_of(loop.unlabeled)
+            for dataset in real_datasets(loop.unlabeled.dataset)
             for i in range(len(dataset))
         )
         samples = [x for data in labeled for x in labelled_samples(data)]
@@ -391,14 +389,6 @@ class CLIPFilterHook(Hook):
         """
         if runner._resume and STATE in checkpoint:
             self._state = dict(checkpoint[STATE])
-
-
-def datasets_of(loader: DataLoader) -> list:
-    """The data sets of a loader that may join several; no synthetic ones."""
-    dataset = real_images(loader.dataset)
-    if isinstance(dataset, ConcatDataset):
-        return list(dataset.datasets)
-    return [dataset]
 
 
 def total(counts: Dict[Any, float], what: str) -> float:

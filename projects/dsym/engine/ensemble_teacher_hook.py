@@ -16,13 +16,13 @@ from mmengine.structures import InstanceData
 from torch.utils.data import DataLoader
 
 from ..datasets.image_checks import decode_image
+from ..datasets.real_images import real_datasets
 from ..errors import InputError
 from ..evaluation.pseudo_label_audit import normalize_path
 from ..inference.model import ModelFiles, resolve_model
 from ..inference.predictor import Predictor, build_predictor
 from ..models.detectors.pseudo_labels import PSEUDO_CFG
 from ..weights import PREFIX
-from .clip_filter_hook import datasets_of
 from .mean_teacher_loop import MeanTeacherLoop
 from .unwrapped import unwrapped_model
 
@@ -230,7 +230,7 @@ def unlabeled_paths(loader: DataLoader) -> List[str]:
     """Normalized paths of the unlabelled images."""
     return [
         normalize_path(dataset.get_data_info(i)['img_path'])
-        for dataset in datasets_of(loader)
+        for dataset in real_datasets(loader.dataset)
         for i in range(len(dataset))
     ]
 
