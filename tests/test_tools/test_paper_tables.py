@@ -12,7 +12,8 @@ REPO = Path(__file__).parents[2]
 sys.path.insert(0, str(REPO / 'tools'))
 
 from studies import paper_tables  # noqa: E402
-from studies.plan import load_study  # noqa: E402
+from studies.gains import gain  # noqa: E402
+from studies.plan import StudyError, load_study  # noqa: E402
 
 TABLES = REPO / 'docs' / 'paper_tables.yaml'
 
@@ -60,17 +61,31 @@ def tiny(tmp_path, monkeypatch):
     for seed, score in ((0, 0.6), (1, 0.7)):
         scores = dict(mAP_50=score, recall=0.5, precision=0.25)
         scores.update(dent_recall=0.5, dent_precision=0.25, dent_AP50=score)
-        record = dict(seed=seed, minutes=10 + seed, metrics=dict(here=scores))
-        record['steps'] = 1200 + 10 * seed
+        record = dict(seed=seed, name='run', metrics=dict(here=scores))
+        record.update(steps=1200 + 10 * seed, minutes=10 + seed)
         (tmp_path / f'run_seed{seed}.json').write_text(json.dumps(record))
+    for seed in (0, 1):
+        scores = dict(mAP_50=0.5)
+        record = dict(seed=seed, name='plain', metrics=dict(here=scores))
+        (tmp_path / f'plain_seed{seed}.json').write_text(json.dumps(record))
     cost = dict(parameters=2e6, gflops=1, images_per_second=20, peak_mib=900)
     costs = dict(results=dict(infer_1=dict(ours=cost)))
     (tmp_path / 'costs.json').write_text(json.dumps(costs))
     run = 'run_seed*.json'
     path = tmp_path / 'tables.yaml'
+    one = {'with': 'run_seed0.json', 'without': 'plain_seed0.json'}
+    gains = [
+        dict(
+            row='part', labels='20%', goal=goal, paper=1,
+            pairs=[{'with': run, 'without': 'plain_seed*.json'}],
+        )
+        for goal in (15, 16)
+    ]  # fmt: skip
+    gains.append(dict(row='other', labels='40%', pairs=[one]))
     content = dict(
         intro='',
         split='here',
+        gains=dict(what='x', rows=gains),
         table_3=[
             dict(row='ours', labels='20%', records=run, paper=[1, 2, 3]),
             dict(row='other', labels='40%'),
@@ -106,6 +121,42 @@ def test_rows__have_both_sides(tiny):
     nothing = 'not measured |  |  | '
     assert f'| one | 70.0 |  | 1 | {spent} | {nothing} |' in lines
     assert f'| other | not measured | 4.0 |  |  |  | {nothing} |' in lines
+
+
+def test_gains__of_pairs_of_a_seed(tiny):
+    """10 and 20 points: 15 in the mean, a deviation of 5 sqrt(2).
+
+    Student's t of one degree of freedom is 12.706 at 97.5%; times 5 it is
+    63.5.
+    """
+    lines = paper_tables.page(tiny).splitlines()
+    found = '+15.0 | -48.5 to +78.5 | {} | 0: +10.0, 1: +20.0 |  |'
+    for goal, said in ((15, 'in the mean alone'), (16, 'no')):
+        row = f'| part | 20% | +1.0 | +{goal}.0 | {found.format(said)}'
+        assert row in lines
+    row = '| other | 40% |  |  | +10.0 | one pair |  | 0: +10.0 |  |'
+    assert row in lines
+
+
+def test_gains__that_are_not_chance():
+    """1.9, 2.0 and 2.1: 2 with a margin of 4.303 * 0.1 / sqrt(3) = 0.248."""
+    pairs = [
+        (dict(metrics=dict(x=dict(mAP_50=0.5 + y))), control)
+        for control in [dict(metrics=dict(x=dict(mAP_50=0.5)))]
+        for y in (0.019, 0.02, 0.021)
+    ]
+    found = gain(pairs, 'x')
+    assert found.mean == pytest.approx(2)
+    assert found.margin == pytest.approx(0.248, abs=5e-4)
+    assert [found.reaches(goal) for goal in (1, 1.99, 2.1)] == [
+        'yes', 'yes', 'no',
+    ]  # fmt: skip
+
+
+def test_gains__of_a_seed_without_its_control_are_refused(tiny):
+    (tiny.parent / 'plain_seed1.json').unlink()
+    with pytest.raises(StudyError, match='seed 1 is on one side alone'):
+        paper_tables.page(tiny)
 
 
 def test_planned_row__fills_itself_and_is_marked(tiny):

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import yaml
 
+from .gains import Gain, Pair, gain, paired, signed
 from .plan import StudyError
 from .table import head, percent, row
 
@@ -28,6 +29,16 @@ def read_records(pattern: str) -> List[Dict[str, Any]]:
     return [json.loads(path.read_text()) for path in paths]
 
 
+def found_records(pattern: str) -> List[Dict[str, Any]]:
+    """Read the records that a pattern names; an error if there are none."""
+    records = read_records(pattern)
+    if not records:
+        raise FileNotFoundError(
+            f'{pattern}: no such record: run its study or leave it out'
+        )
+    return records
+
+
 def records_of(
     entry: Dict[str, Any], key: str = 'records'
 ) -> List[Dict[str, Any]]:
@@ -45,12 +56,7 @@ def records_of(
         FileNotFoundError: If a pattern that must finds none.
     """
     if key in entry:
-        records = read_records(entry[key])
-        if not records:
-            raise FileNotFoundError(
-                f'{entry[key]}: no such record: run its study or leave it out'
-            )
-        return records
+        return found_records(entry[key])
     if key == 'records' and 'planned' in entry:
         return read_records(entry['planned'])
     return []
@@ -98,6 +104,61 @@ def effort(entry: Dict[str, Any]) -> List[str]:
 def stopped_early(record: Dict[str, Any]) -> bool:
     """Whether a budget of minutes ended a training."""
     return record.get('budget', {}).get('stopped', False)
+
+
+def gains_table(content: Dict[str, Any], split: str) -> List[str]:
+    """What each part is worth."""
+    lines = [content['what'] + '.', '']
+    lines += head([
+        'part', 'labels', 'paper', 'goal', 'gain', '95% of the mean',
+        'reached', 'each pair', 'gain on dev',
+    ])  # fmt: skip
+    for entry in content['rows']:
+        pairs = [
+            pair
+            for side in entry['pairs']
+            for pair in paired(
+                found_records(side['with']), found_records(side['without'])
+            )
+        ]
+        found = gain(pairs, split)
+        goal = entry.get('goal')
+        lines.append(
+            row([
+                entry['row'], entry['labels'],
+                optional(entry.get('paper')), optional(goal),
+                signed(found.mean), interval(found),
+                '' if goal is None else found.reaches(goal),
+                ', '.join(
+                    f'{a["seed"]}: {signed(x)}'
+                    for (a, _), x in zip(pairs, found.each)
+                ),
+                gain_on_dev(pairs),
+            ])
+        )  # fmt: skip
+    return lines
+
+
+def gain_on_dev(pairs: Sequence[Pair]) -> str:
+    """Mean on ``dev``; nothing where its images were among the labelled."""
+    if not all(
+        'dev' in record['metrics'] for pair in pairs for record in pair
+    ):
+        return ''
+    return signed(gain(pairs, 'dev').mean)
+
+
+def optional(value: Optional[float]) -> str:
+    """Points with their sign, or nothing."""
+    return '' if value is None else signed(value)
+
+
+def interval(found: Gain) -> str:
+    """Ends of the confidence interval; nothing for one pair."""
+    if len(found.each) == 1:
+        return 'one pair'
+    ends = (found.mean - found.margin, found.mean + found.margin)
+    return ' to '.join(map(signed, ends))
 
 
 def table_3(rows: List[Dict[str, Any]], split: str) -> List[str]:
@@ -203,7 +264,7 @@ def page(path: Path) -> str:
         tables = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise StudyError(f'{path}: {" ".join(str(error).split())}') from None
-    wanted = 'intro', 'split', *(f'table_{i}' for i in (3, 4, 5, 6))
+    wanted = 'intro', 'split', 'gains', *(f'table_{i}' for i in (3, 4, 5, 6))
     for key in wanted:
         if not (isinstance(tables, dict) and key in tables):
             raise StudyError(
@@ -212,6 +273,7 @@ def page(path: Path) -> str:
             )
     split = tables['split']
     sections = {
+        'What each part is worth': gains_table(tables['gains'], split),
         'Table 3: ablation': table_3(tables['table_3'], split),
         'Table 4: classes': table_4(tables['table_4'], split),
         'Table 5: methods': table_5(tables['table_5'], split),
