@@ -2,7 +2,7 @@
 
 DSYM_CLIP names another one, such as a folder that training configs/clip/ left.
 Mode and weight are the least harmful of those measured on boxes (configs/clip/README.md):
-precision at equal recall 65.9 without CLIP and 65.4 with the packaged one, 67.4
+precision at equal recall 64.3 without CLIP and 64.8 with the packaged one, 67.4
 and 67.9 with that of configs/clip/ without zoom. No training has been run with
 them: the recorded one (configs/dsym/results/semi/earlier/semi20-clip_seed0.json) had
 mode='softmax' and weight=0.5.

@@ -9,7 +9,13 @@ _base_ = ['../_base_/models/dsym_yolov9_t.py', '../_base_/neu_det_semi.py']
 model = dict(
     # as the supervised config's
     detector=dict(test_cfg=dict(nms=dict(_delete_=True, iou_threshold=0.6))),
-    semi_train_cfg=dict(unsup_weight=1.0, ramp_steps=81))
+    # What did no harm on NEU-DET: full targets, no consistency
+    # (configs/dsym/README.md).
+    semi_train_cfg=dict(
+        unsup_weight=1.0,
+        ramp_steps=81,
+        consistency=None,
+        selector=dict(certain=1.0)))
 
 # 8 labelled and 16 unlabelled images a step, both whole, as the checkpoint saw
 # them last. Its average spans 200 steps, the teacher 500.

@@ -1,7 +1,7 @@
 """Phase 2 at a high learning rate, pseudo-labels filtered by CLIP.
 
-The paper's rule with calibrated thresholds: what CLIP doubts is dropped, and its
-place ignored.
+What CLIP doubts is dropped, as in the paper, and its place ignored. Thresholds are
+calibrated and constant; the paper's fall (docs/clip.md).
 
 NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-10e-clip_neu-det-semi20.py \
