@@ -23,6 +23,14 @@ def test_page__is_that_of_the_committed_records():
     assert paper_tables.page(TABLES) == page
 
 
+def test_readme__has_its_gains():
+    """The rows of README's table of parts are those of the page."""
+    page = (REPO / 'docs' / 'paper_tables.md').read_text()
+    gains = page.partition('| part |')[2].partition('\n\n')[0]
+    readme = (REPO / 'README.md').read_text()
+    assert '| part |' + gains in readme
+
+
 def test_page__in_a_folder_that_is_not_there_yet(tmp_path):
     out = tmp_path / 'new' / 'page.md'
     done = call_script(
@@ -156,6 +164,14 @@ def test_gains__that_are_not_chance():
 def test_gains__of_a_seed_without_its_control_are_refused(tiny):
     (tiny.parent / 'plain_seed1.json').unlink()
     with pytest.raises(StudyError, match='seed 1 is on one side alone'):
+        paper_tables.page(tiny)
+
+
+def test_gains__of_a_pair_twice_are_refused(tiny):
+    content = yaml.safe_load(tiny.read_text())
+    content['gains']['rows'][2]['pairs'] *= 2
+    tiny.write_text(yaml.safe_dump(content))
+    with pytest.raises(StudyError, match='other has a pair twice'):
         paper_tables.page(tiny)
 
 

@@ -85,5 +85,5 @@ def gain(pairs: Sequence[Pair], split: str) -> Gain:
 
 
 def signed(value: float) -> str:
-    """Points with their sign."""
-    return f'{value:+.1f}'
+    """Points with their sign; none below zero that is zero when rounded."""
+    return f'{round(value, 1) + 0.0:+.1f}'

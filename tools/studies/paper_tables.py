@@ -106,7 +106,7 @@ def stopped_early(record: Dict[str, Any]) -> bool:
     return record.get('budget', {}).get('stopped', False)
 
 
-def gains_table(content: Dict[str, Any], split: str) -> List[str]:
+def gains_table(content: Dict[str, Any], split: str, path: Path) -> List[str]:
     """What each part is worth."""
     lines = [content['what'] + '.', '']
     lines += head([
@@ -121,6 +121,8 @@ def gains_table(content: Dict[str, Any], split: str) -> List[str]:
                 found_records(side['with']), found_records(side['without'])
             )
         ]
+        if any(pair in pairs[:i] for i, pair in enumerate(pairs)):
+            raise StudyError(f'{path}: {entry["row"]} has a pair twice')
         found = gain(pairs, split)
         goal = entry.get('goal')
         lines.append(
@@ -273,7 +275,7 @@ def page(path: Path) -> str:
             )
     split = tables['split']
     sections = {
-        'What each part is worth': gains_table(tables['gains'], split),
+        'What each part is worth': gains_table(tables['gains'], split, path),
         'Table 3: ablation': table_3(tables['table_3'], split),
         'Table 4: classes': table_4(tables['table_4'], split),
         'Table 5: methods': table_5(tables['table_5'], split),
