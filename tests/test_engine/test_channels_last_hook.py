@@ -1,6 +1,7 @@
 """ChannelsLastHook changes the memory order and no value."""
 
 import torch
+from mmcv.ops import RoIAlign
 from mmengine.hooks import EMAHook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
@@ -27,6 +28,27 @@ def test_weights_are_reordered_and_outputs_equal():
     # the outputs follow the weights' order
     assert after.stride(1) == 1
     torch.testing.assert_close(before, after)
+
+
+class Regions(nn.Module):
+    """A convolution and what mmcv's operator takes from its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3)
+        self.roi_align = RoIAlign(4, 1.0, 0)
+
+    def forward(self, image):
+        box = torch.tensor([[0.0, 1, 1, 7, 8]])
+        return self.roi_align(self.conv(image), box)
+
+
+def test_mmcv_operators__keep_their_order_and_values():
+    torch.manual_seed(0)
+    model, image = Regions(), torch.rand(1, 3, 12, 12)
+    before = model(image)
+    HOOKS.build(dict(type='ChannelsLastHook')).before_run(Run(model))
+    torch.testing.assert_close(before, model(image))
 
 
 def test_priority__before_ema():

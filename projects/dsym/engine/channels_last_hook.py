@@ -1,8 +1,9 @@
-import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..memory_order import channels_last
 from .unwrapped import unwrapped_model
 
 
@@ -12,7 +13,8 @@ class ChannelsLastHook(Hook):
 
     A convolution with such weights computes and returns channels-last tensors
     whatever its input's order, so the whole network follows. On CPUs it saves
-    the reordering around every oneDNN call; values do not change.
+    the reordering around every oneDNN call; values do not change. A model with
+    parts that do not know this order keeps its own (:func:`channels_last`).
     """
 
     # Before EMAHook: the conversion moves the weights to new memory, and
@@ -25,4 +27,10 @@ class ChannelsLastHook(Hook):
         Args:
             runner (Runner): The runner, whose model is converted.
         """
-        unwrapped_model(runner).to(memory_format=torch.channels_last)
+        kind = channels_last(unwrapped_model(runner))
+        if kind is not None:
+            print_log(
+                f'ChannelsLastHook: {kind} reads memory channels first, so '
+                'the model stays in that order',
+                'current',
+            )

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Tuple
 
-import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import revert_sync_batchnorm
@@ -15,7 +13,9 @@ from torch import nn
 
 from ..engine.preflight_hook import checkpoint_fit
 from ..errors import InputError, MissingFileError
+from ..memory_order import channels_last
 from ..weights import DEFAULT_DETECTOR, PREFIX, resolve_weights
+from .fuse_norms import fuse_norms
 
 OPTIONAL = 'aux'  # in the names of entries that only training needs
 
@@ -138,6 +138,9 @@ def read_classes(config: Config, checkpoint: dict) -> Tuple[str, ...]:
 def merge_branches(model: nn.Module) -> nn.Module:
     """Re-parameterise RepConv blocks, fuse norms, order channels last.
 
+    The order stays where a part of the model does not know it
+    (:func:`channels_last`).
+
     Args:
         model (nn.Module): In eval mode; changed in place.
 
@@ -147,7 +150,8 @@ def merge_branches(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, RepVGGBlock):
             module.switch_to_deploy()
-    return fuse_conv_bn(model).to(memory_format=torch.channels_last)
+    channels_last(fuse_norms(model))
+    return model
 
 
 def load_detector(
