@@ -63,6 +63,20 @@ def test_difficult__policies(voc_root, policy, flags):
     assert [flag for *_, flag in found] == flags
 
 
+@pytest.mark.parametrize('loader', ['mmyolo', 'mmdet'])
+def test_ignored_boxes__that_a_pipeline_drops_are_said(
+    voc_root, warnings, loader
+):
+    """One of the two boxes of ``b`` is difficult."""
+    steps = [dict(type=f'{loader}.LoadAnnotations', with_bbox=True)]
+    build(voc_root, difficult='ignore', pipeline=steps)
+    build(voc_root, difficult='keep', pipeline=steps)
+    build(voc_root, difficult='ignore', pipeline=steps, test_mode=True)
+    lost = [x for x in warnings() if 'to be ignored' in x]
+    assert len(lost) == (loader == 'mmyolo')
+    assert all('1 boxes are to be ignored, but mmyolo' in x for x in lost)
+
+
 def test_difficult__other_word_is_refused(voc_root):
     with pytest.raises(DatasetError, match=r"'skip'.*keep, ignore, drop"):
         build(voc_root, difficult='skip')

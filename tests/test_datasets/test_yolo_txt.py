@@ -119,3 +119,12 @@ def test_folder_that_cannot_be_read__is_named(root, monkeypatch):
     monkeypatch.setattr(os, 'scandir', closed)
     with pytest.raises(DatasetError, match='labels/train cannot be read'):
         build(root)
+
+
+def test_hidden_folders_and_links_back_up__are_left_out(root):
+    """A copy without a label file would be a picture without defects."""
+    images = root / 'images'
+    write_image(images / '.ipynb_checkpoints/a-checkpoint.jpg', 48, 40)
+    (images / 'loop').symlink_to(images)
+    (images / 'train/up').symlink_to(root)
+    assert len(build(root)) == 2

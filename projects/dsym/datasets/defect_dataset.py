@@ -12,6 +12,7 @@ from .boxes import class_differs_from_name, clean_boxes
 from .file_index import IMAGE_SUFFIXES, index_files
 from .image_checks import image_size, size_mismatch
 from .issues import DatasetError, Issue, handle_issues
+from .lost_ignored import warn_of_lost_ignored
 from .split_lists import read_list
 from .verified_images import VerifiedImagesMixin
 
@@ -320,6 +321,7 @@ class DefectDataset(VerifiedImagesMixin, BatchShapePolicyDataset):
             raise DatasetError(
                 f'{self.source}: none of its images can be read: restore them'
             )
+        warn_of_lost_ignored(self, data_list, self.source)
         num_boxes = sum(len(info['instances']) for info in data_list)
         print_log(
             f'{self.source}: {len(data_list)} images, '

@@ -18,6 +18,16 @@ def refuse(error: OSError) -> NoReturn:
     ) from None
 
 
+def is_searched(parent: str, name: str) -> bool:
+    """Whether a subfolder is neither hidden nor a link that leads back up."""
+    if name.startswith('.'):
+        return False
+    real = osp.realpath(osp.join(parent, name))
+    return not osp.join(osp.realpath(parent), '').startswith(
+        osp.join(real, '')
+    )
+
+
 def index_files(
     folders: Sequence[str],
     suffixes: Sequence[str],
@@ -26,7 +36,8 @@ def index_files(
 ) -> Tuple[Dict[str, str], List[Issue]]:
     """List the files of some suffixes below some folders by their name.
 
-    Hidden files are left out. Two identical files of one name count once.
+    Hidden files and folders are left out, as are links to a folder that they
+    lie in. Two identical files of one name count once.
 
     Args:
         folders (Sequence[str]): Folders to look through, with subfolders.
@@ -48,7 +59,9 @@ def index_files(
         for parent, subfolders, files in os.walk(
             folder, onerror=refuse, followlinks=True
         ):
-            subfolders.sort()
+            subfolders[:] = sorted(
+                name for name in subfolders if is_searched(parent, name)
+            )
             for file in sorted(files):
                 stem, suffix = osp.splitext(file)
                 if (

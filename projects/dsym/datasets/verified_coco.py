@@ -12,6 +12,7 @@ from mmyolo.datasets import YOLOv5CocoDataset
 
 from .boxes import clean_boxes
 from .issues import DatasetError, Issue, handle_issues, malformed
+from .lost_ignored import warn_of_lost_ignored
 from .verified_images import VerifiedImagesMixin
 
 
@@ -135,6 +136,7 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
             raise DatasetError(
                 f'{self.source}: none of its images can be read: restore them'
             )
+        warn_of_lost_ignored(self, data_list, self.source)
         for info in data_list:
             width, height = info['width'], info['height']
             # mmdet drops boxes out of the image but does not clip the others.
