@@ -86,6 +86,63 @@ def test_published__config_of_model_and_pipeline_without_paths():
     assert '/somewhere' not in small.pretty_text
 
 
+def test_publish__what_float16_cannot_hold_stays_float32():
+    state = dict(
+        large=torch.tensor([1.0, 1e5]), infinite=torch.tensor([1.0, np.inf])
+    )
+    small = publish_weights.publish(dict(state_dict=state), '')['state_dict']
+    assert small['large'].dtype == torch.float32
+    assert small['large'].tolist() == [1.0, 1e5]
+    assert small['infinite'].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ('imports', 'expected'),
+    [
+        (['mine', 'dsym'], ['mine', 'dsym']),
+        (['mine'], ['mine', 'dsym']),
+        ('mine', ['mine', 'dsym']),
+        (None, ['dsym']),
+    ],
+)
+def test_published__config_imports_what_the_run_imported(imports, expected):
+    config = Config(
+        dict(
+            custom_imports=imports and dict(imports=imports),
+            model=dict(type='X'),
+            test_dataloader=dict(dataset=dict(pipeline=[dict(type='Y')])),
+        )
+    )
+    small = publish_weights.inference_config(config, None)
+    assert small.custom_imports == dict(
+        imports=expected, allow_failed_imports=False
+    )
+
+
+def test_published__pipeline_of_joined_data_sets():
+    part = dict(type='X', pipeline=[dict(type='Y')])
+    dataset = dict(type='ConcatDataset', datasets=[part, part])
+    config = Config(
+        dict(model=dict(type='X'), test_dataloader=dict(dataset=dataset))
+    )
+    small = publish_weights.inference_config(config, None)
+    assert small.test_dataloader.dataset.pipeline == [dict(type='Y')]
+
+
+def test_publish__config_without_a_pipeline_leaves_no_file(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / 'x.py').write_text("model = dict(type='X')")
+    torch.save(dict(state_dict={}), tmp_path / 'x.pth')
+    out = tmp_path / 'out' / 'small'
+    argv = ['publish_weights.py', tmp_path / 'x.py', tmp_path / 'x.pth', out]
+    monkeypatch.setattr('sys.argv', [str(x) for x in argv])
+    with pytest.raises(SystemExit):
+        publish_weights.main()
+    assert 'x.py has no model or no pipeline' in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
 def test_packaged_detector__finds_three_patches(neu_det_root):
     """patches_273.jpg is in paper_test; the boxes are those of its xml."""
     truth = [[9, 116, 67, 175], [12, 49, 53, 95], [122, 0, 187, 185]]

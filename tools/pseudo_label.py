@@ -169,9 +169,15 @@ def write(args: argparse.Namespace) -> int:
     settings = args.selector or SELECTOR
     least = PSEUDO_CFG['score_thr']
     for key in ('score_thr', 'low', 'lowest'):
-        if settings.get(key, 1) < least:
+        value = settings.get(key, 1)
+        if not isinstance(value, (int, float)):
             raise InputError(
-                f'--selector {key}={settings[key]}: boxes of less than '
+                f'--selector {key}={value}: give one number with a decimal '
+                'point, such as 0.5'
+            )
+        if value < least:
+            raise InputError(
+                f'--selector {key}={value}: boxes of less than '
                 f'{least} are not looked at: give {least} or more'
             )
     why, labeled = needs_labeled(settings, args.clip), None

@@ -167,6 +167,12 @@ def test_classes(coco, classes, part):
             'id 2 in annotations twice',
         ),
         (lambda c: c['images'][0].update(id=2), 'id 2 in images twice'),
+        (
+            lambda c: c['images'].append(
+                dict(c['images'][0], id=3, file_name='./1.jpg')
+            ),
+            'ann.json names the image 1.jpg twice: merge its entries',
+        ),
         (lambda c: c['annotations'].append(5), 'is no object'),
         (lambda c: c['categories'][0].pop('name'), 'without id or name'),
         (lambda c: c['images'][0].pop('width'), "image without 'width'"),

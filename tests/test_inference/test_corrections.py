@@ -262,6 +262,17 @@ def test_broken_file__one_issue(folder):
     assert issue.kind == 'unreadable' and 'coco.json' in issue.message
 
 
+def test_image_with_two_entries__one_issue(folder):
+    def change(content):
+        content['images'].append(dict(content['images'][0], id=9))
+        content['annotations'][0]['image_id'] = 9
+
+    edit_coco(folder, change)
+    (issue,) = read_corrected(folder, 'coco').issues
+    assert issue.kind == 'malformed_annotation'
+    assert 'names the image a.jpg twice: merge its entries' in issue.message
+
+
 def test_compare__own_class_goes_first():
     """Two classes in one place, exchanged in the file: nothing changed."""
     box = [0.0, 0.0, 10.0, 10.0]

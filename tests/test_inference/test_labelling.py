@@ -17,6 +17,7 @@ from dsym.inference.pseudo_labels import (
     needs_labeled,
 )
 from dsym.inference.sources import Frame
+from dsym.models.task_modules import pseudo_selectors
 from dsym.models.task_modules.class_thresholds import ClassThresholds
 
 PIXELS = np.zeros((30, 40, 3), np.uint8)
@@ -67,6 +68,21 @@ def test_mixture__splits_two_groups(tmp_path):
     spool = spool_of(tmp_path, [*high, *low])
     images, _ = kept(spool, dict(type='MixtureThreshold'))
     assert images == [f'{i}.png' for i in range(20)]
+
+
+@pytest.mark.parametrize('more', [{}, dict(interval=1000)])
+def test_mixture__one_fit_for_all_images(tmp_path, monkeypatch, more):
+    fits = []
+
+    def split(values):
+        fits.append(len(values))
+        return 0.3 + 0.2 * (len(fits) > 2)  # of two classes
+
+    monkeypatch.setattr(pseudo_selectors, 'split_by_mixture', split)
+    spool = spool_of(tmp_path, [0.4] * 20)
+    images, _ = kept(spool, dict(type='MixtureThreshold', **more))
+    assert images == [f'{i}.png' for i in range(20)]
+    assert fits == [20, 20]
 
 
 def test_class_thresholds__are_computed_once(tmp_path, monkeypatch):

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import audit_clip_images
 import audit_clip_thresholds
+import numpy as np
 import pytest
 import torch
 from dataset_files import write_image, write_xml
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import DATASETS
+from mmengine.structures import InstanceData
 from tiny_clip import tiny_clip
 
 from dsym.clip import PseudoLabelFilter, load_scorer, save_clip
@@ -172,6 +174,17 @@ def test_audit_clip_thresholds__promised_and_reached(
             precision=good / kept if kept else None,
             recall=good / defects[label],
         )
+
+
+def test_free_crop__image_without_room_has_none(tmp_path):
+    path = tmp_path / 'small.jpg'
+    write_image(path, 96, 64)
+    boxes = InstanceData(bboxes=torch.zeros(0, 4))
+    found, image = audit_clip_images.free_crop(
+        (str(path), (64, 96), boxes), np.random.default_rng(0)
+    )
+    assert not found
+    assert image.shape == (64, 96, 3)
 
 
 def test_audit_clip_images__data_set_without_splits(tmp_path):

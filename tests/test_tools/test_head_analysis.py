@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from ablate_scans import Sizes, choices
+from ablate_scans import Sizes, choices, find_scans, short_names
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from receptive_field import fields, spread
 from tiny_run import call_script, write_config
 from torch import nn
 
+from dsym.errors import InputError
 from dsym.models.layers import Scan2D
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,32 @@ def test_choices__every_branch_and_level():
         'cls_scans': ['cls_scans.0', 'cls_scans.2'],
         'reg_scans': ['reg_scans.0'],
     }
+
+
+def two_heads():
+    scans = nn.ModuleDict(dict(cls_scans=nn.ModuleList([Scan2D(8)])))
+    other = nn.ModuleDict(dict(cls_scans=nn.ModuleList([Scan2D(8)])))
+    return nn.ModuleDict(dict(near=scans, far=other))
+
+
+def test_find_scans__two_of_one_ending_are_two():
+    model = two_heads()
+    names = [*find_scans(model)]
+    assert names == ['near.cls_scans.0', 'far.cls_scans.0']
+    assert short_names(names) == {x: x for x in names}
+    assert short_names(names[:1]) == {names[0]: 'cls_scans.0'}
+    assert choices(names) == {
+        'nothing': [], 'all': names, 'level 0': names, 'cls_scans': names
+    }  # fmt: skip
+
+
+def test_find_scans__student_or_nothing_is_refused():
+    model = nn.Module()
+    with pytest.raises(InputError, match='has no scans: give a MambaHead'):
+        find_scans(model)
+    model.student, model.teacher = two_heads(), two_heads()
+    with pytest.raises(InputError, match='the plain detector'):
+        find_scans(model)
 
 
 def test_sizes__of_what_scans_add():

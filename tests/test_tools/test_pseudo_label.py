@@ -219,6 +219,11 @@ def test_errors__one_line(tiny, tmp_path):
             + ['type=ScoreThreshold', 'score_thr=0.01'],
             'score_thr=0.01: boxes of less than 0.05 are not looked at',
         ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=ScoreThreshold', 'score_thr=0,5'],
+            'score_thr=[0, 5]: give one number with a decimal point',
+        ),
     ):
         done = call_script(TOOL, *tiny, *arguments)
         assert done.returncode == 2 and message in done.stderr

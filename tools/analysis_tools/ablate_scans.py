@@ -12,14 +12,16 @@ square over all images and places).
 import argparse
 import json
 import tempfile
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch import nn
 
+from dsym.errors import InputError
 from dsym.models.layers import Scan2D
 from dsym.provenance import describe_machine, git_commit
 
@@ -39,21 +41,64 @@ def parse_args() -> argparse.Namespace:
 
 
 def find_scans(model: nn.Module) -> Dict[str, Scan2D]:
-    """Scans by the end of their name, such as ``cls_scans.0``."""
-    return {
-        '.'.join(name.split('.')[-2:]): module
+    """Scans by their whole name.
+
+    Args:
+        model (nn.Module): A detector.
+
+    Returns:
+        dict[str, Scan2D]: In the order of the modules.
+
+    Raises:
+        InputError: If there are none, or those of a student and its teacher.
+    """
+    if hasattr(model, 'student'):
+        raise InputError(
+            'has a student and a teacher, each with scans of its own: give '
+            'the config of the plain detector'
+        )
+    found = {
+        name: module
         for name, module in model.named_modules()
         if isinstance(module, Scan2D)
     }
+    if not found:
+        raise InputError('has no scans: give a MambaHead')
+    return found
+
+
+def ending(name: str) -> str:
+    """Branch and level of a scan, such as ``cls_scans.0``."""
+    return '.'.join(name.split('.')[-2:])
+
+
+def short_names(names: Sequence[str]) -> Dict[str, str]:
+    """What scans are called: the end of the name, if no other has it.
+
+    Args:
+        names (Sequence[str]): Whole ones.
+
+    Returns:
+        dict[str, str]: By the whole name.
+    """
+    counts = Counter(map(ending, names))
+    return {x: ending(x) if counts[ending(x)] == 1 else x for x in names}
 
 
 def choices(names: List[str]) -> Dict[str, List[str]]:
-    """What is left out in turn: nothing, all, a branch, a level."""
-    parts = [part for name in names for part in name.split('.')]
+    """What is left out in turn: nothing, all, a branch, a level.
+
+    Args:
+        names (list[str]): Of scans, whole ones.
+
+    Returns:
+        dict[str, list[str]]: Some of them by a title.
+    """
+    parts = [part for name in names for part in ending(name).split('.')]
     found = {'nothing': [], 'all': names}
     for part in sorted({*parts}):
         title = f'level {part}' if part.isdigit() else part
-        found[title] = [x for x in names if part in x.split('.')]
+        found[title] = [x for x in names if part in ending(x).split('.')]
     return found
 
 
@@ -105,10 +150,12 @@ def main() -> None:
     config.custom_hooks = []
     config.work_dir = tempfile.mkdtemp(prefix='dsym-scans-')
     runner = Runner.from_cfg(config)
+    try:
+        scans = find_scans(runner.model)
+    except InputError as error:
+        raise SystemExit(f'{args.config} {error}') from None
     runner.load_or_resume()
-    scans = find_scans(runner.model)
-    if not scans:
-        raise SystemExit(f'{args.config} has no scans: give a MambaHead')
+    titles = short_names([*scans])
     whole = {
         name: [mixer.out_proj.weight.clone() for mixer in scan.mixers]
         for name, scan in scans.items()
@@ -120,7 +167,7 @@ def main() -> None:
                 mixer.out_proj.weight.copy_(weight * (name not in left_out))
         noted = Sizes(scans if title == 'nothing' else {})
         found = runner.test()
-        sizes = sizes or noted.close()
+        sizes = sizes or {titles[k]: v for k, v in noted.close().items()}
         rows[title] = {
             key: next(v for k, v in found.items() if k.endswith(f'/{key}'))
             for key in FIGURES

@@ -93,6 +93,8 @@ def free_crop(
         tuple[bool, np.ndarray]: Whether there is one, and it.
     """
     path, (height, width), truth = sample
+    if min(height, width) <= MIN_SIDE:
+        return False, mmcv.imread(path)
     boxes = truth.bboxes.numpy()
     best = (0, 0, 0)
     for _ in range(TRIES):

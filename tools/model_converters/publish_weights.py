@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Optional
 
 import torch
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 import dsym  # noqa: F401  loads checkpoints safely
 from dsym.errors import InputError
@@ -33,6 +35,22 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def halve(x: Tensor) -> Tensor:
+    """A tensor in float16, if it has the range for its numbers.
+
+    Args:
+        x (Tensor): Of a state dict.
+
+    Returns:
+        Tensor: Itself if it holds no floats, or finite ones that would become
+        infinite.
+    """
+    if not x.is_floating_point():
+        return x
+    half = x.half()
+    return half if torch.equal(half.isfinite(), x.isfinite()) else x
+
+
 def publish(checkpoint: dict, note: str) -> dict:
     """Take out of a checkpoint what a user needs.
 
@@ -46,8 +64,7 @@ def publish(checkpoint: dict, note: str) -> dict:
     meta = checkpoint.get('meta', {})
     return dict(
         state_dict={
-            key: x.half() if x.is_floating_point() else x
-            for key, x in checkpoint['state_dict'].items()
+            key: halve(x) for key, x in checkpoint['state_dict'].items()
         },
         meta=dict(
             dataset_meta=meta.get('dataset_meta'),
@@ -71,18 +88,34 @@ def inference_config(config: Config, dataset_meta: Optional[dict]) -> Config:
 
     Returns:
         Config: Model, test pipeline, classes and visualizer.
+
+    Raises:
+        InputError: If the config has no model or no test pipeline.
     """
+    try:
+        model, pipeline = config.model, get_test_pipeline_cfg(config)
+    except (AttributeError, RuntimeError):
+        raise InputError(
+            f'{config.filename} has no model or no pipeline in its '
+            'test_dataloader: give the config of a training run'
+        ) from None
+    custom = dict(config.get('custom_imports') or {})
+    imports = custom.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else [*imports]
+    if 'dsym' not in imports:
+        imports.append('dsym')
+    custom.setdefault('allow_failed_imports', False)
     return Config(
         dict(
-            custom_imports=dict(imports=['dsym'], allow_failed_imports=False),
+            custom_imports=dict(custom, imports=imports),
             default_scope=config.get('default_scope', 'mmdet'),
-            model=config.model,
+            model=model,
             test_dataloader=dict(
                 dataset=dict(
                     type='mmdet.BaseDetDataset',
                     metainfo=dataset_meta,
                     test_mode=True,
-                    pipeline=config.test_dataloader.dataset.pipeline,
+                    pipeline=pipeline,
                 )
             ),
             visualizer=dict(
@@ -104,15 +137,15 @@ def main() -> None:
                 f'{args.checkpoint} has no state_dict: give a checkpoint of '
                 'tools/train.py'
             )
+        small = publish(checkpoint, args.note)
+        config = inference_config(
+            Config.fromfile(args.config), small['meta']['dataset_meta']
+        )
     except (InputError, FileNotFoundError) as error:
         parser.error(str(error))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     weights = args.out.with_name(f'{args.out.name}.pth')
-    small = publish(checkpoint, args.note)
     torch.save(small, weights)
-    config = inference_config(
-        Config.fromfile(args.config), small['meta']['dataset_meta']
-    )
     config.dump(weights.with_suffix('.py'))
     print(f'{weights}: {weights.stat().st_size / 2**20:.1f} MiB')
 

@@ -69,6 +69,21 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
             ).items()
             if count > 1
         ]
+        # Two entries of one image would part its boxes.
+        issues += [
+            Issue(
+                'malformed_annotation',
+                self.ann_file,
+                f'{self.ann_file} names the image {name} twice: merge its '
+                'entries',
+            )
+            for name, count in Counter(
+                osp.normpath(entry['file_name'])
+                for entry in content['images']
+                if isinstance(entry.get('file_name'), str)
+            ).items()
+            if count > 1
+        ]
         infos = {}
         for image in content['images']:
             if not isinstance(image.get('file_name', ''), str):

@@ -1,6 +1,7 @@
 """Choose a detector's boxes as pseudo-labels of a folder."""
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -161,7 +162,8 @@ def build_selector(
 
     Those whose thresholds follow the latest images get a window of all
     images, and see every image once before one is selected: the order of the
-    images does not matter.
+    images does not matter. Where the settings give a smaller ``window`` or
+    ``interval``, thresholds follow the images.
 
     Args:
         settings (dict): Of ``ScoreThreshold``, ``TwoThresholds``,
@@ -192,7 +194,9 @@ def build_selector(
             most = Counter(x for _, y in spool for x in y.labels.tolist())
             build.setdefault('num_classes', num_classes)
             build.setdefault('capacity', max([1, *most.values()]))
-            build.setdefault('interval', images)
+            whole = build.get('interval', images) >= images
+            if whole:
+                build['interval'] = images
         selector = TASK_UTILS.build(build)
     except TypeError as error:
         raise InputError(
@@ -202,7 +206,10 @@ def build_selector(
         selector.set_labeled(boxes_per_image(labeled))
     for _, boxes in spool:
         selector(boxes)
-    if whole:
+    if whole and kind == 'MixtureThreshold':
+        # one more fit would be at the last image, for that image alone
+        selector.interval = sys.maxsize
+    elif whole:
         selector.complete = True
     return selector
 
