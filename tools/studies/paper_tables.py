@@ -24,9 +24,9 @@ INTRO = """\
 
 
 def read_records(pattern: str) -> List[Dict[str, Any]]:
-    """Read the records that a pattern names; none if there are none."""
-    paths = sorted(REPO.glob(pattern))
-    return [json.loads(path.read_text()) for path in paths]
+    """Read the records that a pattern names, by seed; maybe none."""
+    records = [json.loads(path.read_text()) for path in REPO.glob(pattern)]
+    return sorted(records, key=lambda record: record['seed'])
 
 
 def found_records(pattern: str) -> List[Dict[str, Any]]:
