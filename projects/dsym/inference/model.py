@@ -15,7 +15,7 @@ from ..engine.preflight_hook import checkpoint_fit
 from ..errors import InputError, MissingFileError
 from ..memory_order import channels_last
 from ..weights import DEFAULT_DETECTOR, PREFIX, resolve_weights
-from .fuse_norms import fuse_norms
+from .fuse_batch_norms import fuse_batch_norms
 
 OPTIONAL = 'aux'  # in the names of entries that only training needs
 
@@ -150,7 +150,7 @@ def merge_branches(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, RepVGGBlock):
             module.switch_to_deploy()
-    channels_last(fuse_norms(model))
+    channels_last(fuse_batch_norms(model))
     return model
 
 

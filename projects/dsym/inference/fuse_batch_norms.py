@@ -10,7 +10,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 from ..memory_order import PLAIN
 
 
-def fuse_norms(model: nn.Module) -> nn.Module:
+def fuse_batch_norms(model: nn.Module) -> nn.Module:
     """Fuse each batch norm into the convolution that is registered before it.
 
     As mmcv's ``fuse_conv_bn``, but a convolution that several norms share

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dsym.inference.fuse_norms import fuse_norms
+from dsym.inference.fuse_batch_norms import fuse_batch_norms
 from dsym.inference.model import merge_branches
 
 
@@ -99,7 +99,7 @@ def test_fused__only_what_convolves_and_then_normalizes():
     noisy(model)
     images = torch.rand(2, 3, 8, 8)
     expected = model(images)
-    fused = fuse_norms(model)
+    fused = fuse_batch_norms(model)
     torch.testing.assert_close(fused(images), expected)
     kinds = [type(x) for x in fused.modules()]
     assert kinds.count(nn.BatchNorm2d) == 3
