@@ -7,6 +7,7 @@ from dsym.errors import InputError
 from dsym.evaluation.study_records import Spread
 from dsym.visualization.report import Pictures, run_report, study_report
 from dsym.visualization.report.charts import Bar, Line, bar_chart, line_chart
+from dsym.visualization.report.image_sections import painted_images
 from dsym.visualization.report.inputs import (
     RunFiles,
     read_results,
@@ -16,6 +17,7 @@ from dsym.visualization.report.inputs import (
 from dsym.visualization.report.pseudo_section import (
     audit_body,
     keep_rates,
+    pseudo_section,
     stage_lines,
 )
 from dsym.visualization.report.study_sections import ablation_bars
@@ -114,6 +116,17 @@ def test_run_report__moved_images_are_no_error(run, tmp_path):
     assert '--img-root' in run_report(run, Pictures())
     page = run_report(run, Pictures(img_root=tmp_path))
     assert 'Best and worst detections' in Page(page).headings
+
+
+def test_run_report__one_evaluation_during_training_is_a_table(run):
+    once, one_figure = 'The only evaluation during', 'Evaluation during'
+    page = run_report(run, Pictures())
+    assert once in page and one_figure not in page
+    assert re.search(r'defect/mAP_50.{,40}>0\.5<', page)
+    run.scalars.append({'defect/mAP_50': 0.75, 'step': 2})
+    page = run_report(run, Pictures())
+    assert once not in page
+    assert 'Evaluation during training; defect/mAP_50 from 0.5 to 0.75' in page
 
 
 def test_read_run__unknown_evaluation_is_named(tmp_path):
@@ -221,6 +234,27 @@ def test_study_report__with_a_run(study, run):
     assert len(page.ids) == len(set(page.ids))
 
 
+@pytest.mark.parametrize(
+    'first, opened', [('y', 'y'), (None, 'x'), ('no audit', 'x')]
+)
+def test_pseudo_section__the_run_shown_is_open(first, opened):
+    audits = dict(x=audit(['a']), y=audit(['a']))
+    body = pseudo_section(audits, first).body
+    found = re.findall(
+        r'<details open[^>]*><summary[^>]*>(.*?)</summary', body
+    )
+    assert len(found) == 1 and opened in found[0]
+
+
+def test_painted_images__those_where_a_painted_defect_stayed():
+    boxes = [
+        dict(image_id=i, synthetic=x)
+        for i, x in ((0, False), (1, True), (1, False), (3, True), (3, True))
+    ]
+    coco = dict(images=[dict(id=i) for i in range(4)], annotations=boxes)
+    assert painted_images(coco) == [dict(id=1), dict(id=3)]
+
+
 def test_stage_lines__keep_rate():
     stages = dict(predicted=dict(boxes=8), selected=dict(boxes=2))
     entry = dict(epoch=3, stages=stages)
@@ -280,7 +314,7 @@ def test_run_report__of_a_metric_of_the_toolbox(tmp_path):
         ],
     )
     page = run_report(run, Pictures())
-    assert 'coco/bbox_mAP from 0.25 to 0.25' in page
+    assert 'coco/bbox_mAP from 0.2 to 0.25' in page
     assert 'No evaluation by DefectMetric' in page
 
 

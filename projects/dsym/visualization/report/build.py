@@ -108,6 +108,7 @@ def study_report(
         study_training_section(study),
     ]
     audits = dict(study.audits)
+    name = None
     if run is None:
         parts.append(
             Missing(
@@ -128,7 +129,7 @@ def study_report(
         parts.append(Section('run', f'One run: {name}', note + body))
         *evaluated, detections = evaluation_parts(run, pictures)
         parts += [*evaluated, training_section(run)]
-    parts += [pseudo_section(audits), synthetic_part(pictures)]
+    parts += [pseudo_section(audits, name), synthetic_part(pictures)]
     if run is not None:
         parts.append(detections)
     return render_page(study.name, 'Study of defect detectors', parts)

@@ -117,7 +117,8 @@ def synthetic_section(
     Args:
         synthetic (dict, optional): Of
             :func:`~dsym.visualization.report.inputs.read_synthetic`.
-        num_images (int): Pairs to show, spread over the set.
+        num_images (int): Pairs to show, spread over those of the set with
+            something painted.
         img_root (Path, optional): Folder of the real images, if moved.
 
     Returns:
@@ -141,9 +142,16 @@ def synthetic_section(
     )
     body += gate_table(records.values(), names)
     body += color_legend(names, {'painted': False, 'real, kept': True})
+    shown = painted_images(coco)
+    if len(shown) < len(coco['images']):
+        body += paragraph(
+            f'On {len(shown):,} of them a painted defect stayed; the pairs '
+            'are of those.',
+            'note',
+        )
     pairs = []
-    for i in spread(len(coco['images']), num_images):
-        image = coco['images'][i]
+    for i in spread(len(shown), num_images):
+        image = shown[i]
         try:
             pairs.append(
                 synthetic_pair(
@@ -159,6 +167,12 @@ def synthetic_section(
             )
     body += f'<div class="gallery">{"".join(pairs)}</div>'
     return Section('synthetic', title, body)
+
+
+def painted_images(coco: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """Images of a synthetic set with at least one painted defect."""
+    painted = {x['image_id'] for x in coco['annotations'] if x['synthetic']}
+    return [image for image in coco['images'] if image['id'] in painted]
 
 
 def gate_table(records: Any, names: List[str]) -> str:

@@ -1,7 +1,7 @@
 """The audit of pseudo-labels: how many there are, how many are right."""
 
 import math
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from ...evaluation.pseudo_label_audit import last_stage
 from ..style import class_styles
@@ -132,11 +132,15 @@ def audit_body(entries: Entries, key: str) -> str:
     return body + table(caption, heads, rows)
 
 
-def pseudo_section(audits: Dict[str, Entries]) -> Part:
+def pseudo_section(
+    audits: Dict[str, Entries], first: Optional[str] = None
+) -> Part:
     """The audits of one or more runs.
 
     Args:
         audits (dict[str, list[dict]]): Entries by run.
+        first (str, optional): The run whose audit is open when the page is.
+            Defaults to None, the first one.
 
     Returns:
         Section or Missing: The part of the page.
@@ -167,6 +171,7 @@ def pseudo_section(audits: Dict[str, Entries]) -> Part:
     ]
     if len(bodies) == 1:
         return Section('pseudo-labels', title, body + bodies[0][1])
-    for i, (name, content) in enumerate(bodies):
-        body += details(name, content, is_open=i == 0)
+    opened = first if first in audits else bodies[0][0]
+    for name, content in bodies:
+        body += details(name, content, is_open=name == opened)
     return Section('pseudo-labels', title, body)

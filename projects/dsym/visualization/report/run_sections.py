@@ -316,12 +316,14 @@ def training_section(run: RunFiles) -> Part:
     overall = [k for k in logged if k.rsplit('/', 1)[-1] in OVERALL]
     # of another metric than ours, such as coco/bbox_mAP
     overall = overall or [key for key in logged if '/' in key]
+    evaluated = lines_of(val, overall)
+    once = bool(evaluated) and all(len(line.y) == 1 for line in evaluated)
     charts = []
     for key, lines, xlabel, ylabel, what in (
         ('loss', lines_of(train, keys), 'iteration', 'loss', 'Training loss'),
         (
             'val',
-            lines_of(val, overall),
+            evaluated,
             'epoch' if 'epoch' in train[0] else 'iteration',
             'share',
             'Evaluation during training',
@@ -334,7 +336,7 @@ def training_section(run: RunFiles) -> Part:
             'Learning rate',
         ),
     ):
-        if not lines:
+        if not lines or (key == 'val' and once):
             continue
         first, last = lines[0].y[0], lines[0].y[-1]
         text = f'{what}; {lines[0].name} from {first:.4g} to {last:.4g}.'
@@ -345,6 +347,12 @@ def training_section(run: RunFiles) -> Part:
             content += legend([(x.name, x.style) for x in lines])
         charts.append(figure(content, text))
     body = panels(charts)
+    if once:
+        body += table(
+            'The only evaluation during training',
+            ['figure', 'value'],
+            [[line.name, f'{line.y[0]:.4g}'] for line in evaluated],
+        )
     if not val:
         body += paragraph('No evaluation was logged during training.', 'note')
     return Section('training', title, body)
