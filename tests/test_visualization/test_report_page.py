@@ -310,7 +310,8 @@ def test_run_report__of_a_metric_of_the_toolbox(tmp_path):
         tmp_path,
         scalars=[
             dict(loss=2.0, lr=0.1, epoch=1, step=10, time=1.0),
-            {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5, 'step': 1},
+            {'coco/bbox_mAP': 0.2, 'coco/bbox_mAP_50': 0.5, 'step': 1},
+            {'coco/bbox_mAP': 0.25, 'coco/bbox_mAP_50': 0.5, 'step': 2},
         ],
     )
     page = run_report(run, Pictures())
