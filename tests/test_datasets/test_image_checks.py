@@ -158,6 +158,24 @@ def test_twelve_bits_in_sixteen__are_refused(tmp_path, suffix, channels):
     assert check_image(path).error == ''
 
 
+@pytest.mark.parametrize('preview', [False, True])
+def test_pages_of_a_tiff__are_not_lost_and_a_preview_is_no_page(
+    tmp_path, preview
+):
+    path = str(tmp_path / 'pages.tif')
+    pages = [Image.new('L', (40, 30), grey) for grey in (50, 200)]
+    for page in pages[1:]:
+        page.encoderinfo = {'tiffinfo': {254: int(preview)}}
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 2
+    check = check_image(path)
+    if preview:
+        assert check[:2] == (40, 30) and check.error == ''
+    else:
+        assert 'it has 2 pages' in check.error
+
+
 def test_header_of_more_pixels_than_opencv_reads__is_an_error(tmp_path):
     """40,000 x 40,000 are more than 2^30."""
     path = tmp_path / 'huge.png'

@@ -26,12 +26,14 @@ from tqdm import tqdm
 from ..cache_folder import cache_folder
 from .issues import DatasetError, Issue
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 # EXIF orientations that swap width and height; OpenCV applies them.
 EXIF_ORIENTATION, TRANSPOSED = 0x0112, (5, 6, 7, 8)
 # 12 bits in 16: of their 4,096 values OpenCV's 8 bits keep 16, all near black.
 TWELVE_BITS = 2**12
 PNG_DEPTH = 24  # byte of the header
+# TIFF's NewSubfileType: bit 0 is set of previews and levels of a pyramid.
+SUBFILE_TYPE, REDUCED = 254, 1
 
 
 class ImageCheck(NamedTuple):
@@ -73,6 +75,12 @@ def decode_image(path: str) -> Tuple[Optional[np.ndarray], str]:
             deep = image.mode.startswith('I') or (
                 image.format == 'PNG' and content[PNG_DEPTH] == 16
             )
+            pages = count_pages(image)
+        if pages > 1:
+            return None, (
+                f'it has {pages} pages, of which one would be read: save '
+                'each as an image'
+            )
         if deep and 0 < unchanged(content).max() < TWELVE_BITS:
             return None, (
                 'its 16 bits hold 12 or fewer, which 8 bits would make almost '
@@ -88,6 +96,17 @@ def decode_image(path: str) -> Tuple[Optional[np.ndarray], str]:
     except cv2.error as error:  # more pixels than it reads
         return None, f'OpenCV: {error.err}'
     return pixels, '' if pixels is not None else 'OpenCV cannot decode it'
+
+
+def count_pages(image: Image.Image) -> int:
+    """Count a TIFF's pages, without smaller copies of one; else 1."""
+    if image.format != 'TIFF':
+        return 1
+    count = 0
+    for page in range(image.n_frames):
+        image.seek(page)
+        count += not image.tag_v2.get(SUBFILE_TYPE, 0) & REDUCED
+    return count
 
 
 def unchanged(content: bytes) -> np.ndarray:
