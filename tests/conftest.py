@@ -51,6 +51,20 @@ def neu_det_root():
     return Path(root)
 
 
+@pytest.fixture
+def logged(monkeypatch):
+    """The lines of all of mmengine's loggers from now on."""
+    lines = []
+    handle = MMLogger.handle
+
+    def see(logger, record):
+        lines.append(record.getMessage())
+        handle(logger, record)
+
+    monkeypatch.setattr(MMLogger, 'handle', see)
+    return lines
+
+
 @pytest.fixture(autouse=True)
 def _process_as_before():
     """Undo what a test's peers and tools change for all that come after."""

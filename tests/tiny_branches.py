@@ -54,6 +54,14 @@ def tood():
     return scoped(model, 'mmdet')
 
 
+def yolov3():
+    path = 'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco.py'
+    model = get_config(f'mmdet::{path}').model
+    model.bbox_head.num_classes = 6
+    model.backbone.init_cfg = None
+    return scoped(model, 'mmdet')
+
+
 def scoped(model, scope):
     """The config with its scope, and batch norm that a CPU has."""
     text = Config(dict(model=model)).model

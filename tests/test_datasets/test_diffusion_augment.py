@@ -271,6 +271,13 @@ def test_wrapper__is_refused(tmp_path):
         DiffusionAugment(both, painter=COPIES, cache_dir=str(tmp_path))
 
 
+def test_masks__are_not_painted(tmp_path):
+    load = dict(type='LoadAnnotations', with_bbox=True, with_mask=True)
+    config = coco_steel(tmp_path / 'steel', pipeline=[load])
+    with pytest.raises(InputError, match='set with_mask=False'):
+        DATASETS.build(wrapped(config, tmp_path))
+
+
 def test_colour__is_not_mixed_with_grey_paintings(tmp_path):
     config = coco_steel(tmp_path / 'steel', pipeline=[])
     for file in (tmp_path / 'steel').glob('*.png'):

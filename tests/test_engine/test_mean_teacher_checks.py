@@ -5,17 +5,21 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets import AspectRatioBatchSampler
 from mmdet.models.detectors import SemiBaseDetector
 from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATA_SAMPLERS
 from tiny_semi import Record, semi_config, train
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
+from dsym.datasets import SteelSynthDataset
 from dsym.engine.mean_teacher_checks import (
     check_first_image,
     check_model,
     check_views,
 )
+from dsym.engine.mean_teacher_loop import one_pass
 from dsym.errors import InputError
 
 
@@ -157,6 +161,7 @@ def test_first_image__leaves_the_draws_of_the_run():
     [
         dict(type='mmyolo.YOLOv5RandomAffine'),
         dict(type='mmdet.RandomOrder', transforms=[dict(type='mmdet.Expand')]),
+        dict(type='RandomApply', transforms=[dict(type='mmdet.Expand')]),
     ],
 )
 @pytest.mark.parametrize('where', ['unsup_teacher', 'unsup_student', None])
@@ -174,7 +179,7 @@ def test_view__of_a_step_that_does_not_say_where_boxes_go(
         dataset=config.train_cfg.unlabeled_dataloader.dataset,
     )
     name = step['type'].split('.')[-1]
-    name = 'Expand' if name == 'RandomOrder' else name
+    name = 'Expand' if 'transforms' in step else name
     refused(config, f'unlabeled_dataloader: {name} .* does not record')
 
 
@@ -189,6 +194,58 @@ def test_phase_1__of_a_loss_that_wants_unlabelled_images():
     check_model(Stock())
     with pytest.raises(InputError, match=r'burn_in_epochs=2: .*: set 0, and'):
         check_model(Stock(), 2)
+
+
+def test_labelled_images__whose_classes_have_another_order(tmp_path):
+    config = semi_config(tmp_path)
+    dataset = config.train_dataloader.dataset
+    classes = SteelSynthDataset.METAINFO['classes']
+    other = dict(
+        config.train_dataloader,
+        dataset=dict(dataset, metainfo=dict(classes=classes[::-1])),
+    )
+    config.train_cfg.labeled_dataloaders = [other]
+    refused(config, f'has the classes {", ".join(classes[::-1])}, train_')
+
+
+@pytest.mark.parametrize('counts, told', [(2, True), (1, False)])
+def test_epoch_that_ends_within_an_accumulation(
+    tmp_path, logged, counts, told
+):
+    """Of 3 and 4 steps."""
+    config = semi_config(tmp_path, max_epochs=1)
+    config.optim_wrapper.accumulative_counts = counts
+    train(config)
+    assert ('end within an accumulation' in '\n'.join(logged)) == told
+
+
+class Wide(Dataset):
+    """Every third image is upright."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return index
+
+    def get_data_info(self, index):
+        return dict(width=20 if index % 3 else 5, height=10)
+
+
+@pytest.mark.parametrize('aspect', [True, False])
+def test_pass_that_is_resumed__has_the_batches_that_were_left(aspect):
+    data = Wide()
+    sampler = DATA_SAMPLERS.build(dict(type='SeededSampler', dataset=data))
+    build = AspectRatioBatchSampler if aspect else BatchSampler
+    batches = build(sampler, 2, False)
+
+    def rest(done):
+        loader = DataLoader(data, batch_sampler=batches, collate_fn=list)
+        return [[int(x) for x in batch] for batch in one_pass(loader, 0, done)]
+
+    unbroken = rest(0)
+    assert len(unbroken) == 6
+    assert rest(2) == unbroken[2:]
 
 
 def test_sampler__that_never_ends_an_epoch(tmp_path):

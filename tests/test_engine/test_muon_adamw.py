@@ -8,6 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from dsym.engine.muon_adamw import MuonAdamW, orthogonalize
+from dsym.errors import InputError
 
 
 def test_orthogonalize__singular_values_and_vectors():
@@ -85,6 +86,17 @@ def model_and_optimizer(**kwargs):
         ),
     )
     return model, wrapper
+
+
+def test_groups_that_do_not_say_what_is_hidden():
+    """All of them would be AdamW's."""
+    with pytest.raises(InputError, match='GroupedOptimWrapperConstructor'):
+        build_optim_wrapper(
+            nn.Conv2d(2, 8, 3),
+            dict(
+                type='OptimWrapper', optimizer=dict(type='MuonAdamW', lr=0.05)
+            ),
+        )
 
 
 def train(model, wrapper, steps):

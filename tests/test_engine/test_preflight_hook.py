@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 from tiny_semi import semi_config
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dsym.engine import PreflightHook
 from dsym.engine.preflight_hook import (
@@ -181,6 +181,38 @@ def test_yolov9__without_auxiliary_branch_lacks_optional_entries_only():
 def test_yolov9__another_size_differs_outside_the_head():
     _, _, mismatched = checkpoint_fit(yolov9('s'), yolov9().state_dict())
     assert any(key.startswith('backbone.') for key in mismatched)
+
+
+@pytest.mark.parametrize('order', [1, -1])
+def test_tested_images__whose_classes_have_another_order(tmp_path, order):
+    class Images(Dataset):
+        metainfo = dict(classes=('a', 'b')[::order])
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return dict(x=torch.zeros(4))
+
+    model = PreflightNet()
+    file = str(tmp_path / 'trained.pth')
+    meta = dict(dataset_meta=dict(classes=['a', 'b']))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), file)
+    runner = Runner(
+        model=model,
+        work_dir=str(tmp_path),
+        test_dataloader=DataLoader(Images()),
+        test_cfg=dict(),
+        test_evaluator=[],
+        load_from=file,
+        custom_hooks=[dict(type='PreflightHook')],
+        experiment_name=f'preflight_{tmp_path.name}',
+    )
+    if order == 1:
+        assert runner.test() == {}
+    else:
+        with pytest.raises(InputError, match=r'classes a, b, test_.* b, a:'):
+            runner.test()
 
 
 def test_module_prefix__of_ddp_is_stripped():

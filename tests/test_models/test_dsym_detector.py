@@ -8,8 +8,10 @@ import pytest
 import torch
 from mmengine.hub import get_config
 from mmengine.registry import MODELS
+from mmyolo.models.dense_heads import YOLOv8Head
 from tiny_branches import (
     DETECTORS,
+    SIZE,
     batch,
     build,
     floats,
@@ -18,6 +20,7 @@ from tiny_branches import (
     scoped,
     tood,
     total,
+    yolov3,
     yolov8,
 )
 from tiny_semi import semi_config, train
@@ -25,6 +28,7 @@ from two_ranks import on_two_ranks
 
 from dsym.engine.preflight_hook import checkpoint_fit
 from dsym.errors import InputError
+from dsym.models.detectors.dense_outputs import sums_images
 
 CONSISTENT = dict(consistency=dict(type='ConsistencyLoss', box_thr=0.0))
 
@@ -47,7 +51,7 @@ def test_detector__student_learns_and_teacher_does_not(detector):
         assert torch.equal(value, before[key]), key
 
 
-@pytest.mark.parametrize('detector', DETECTORS)
+@pytest.mark.parametrize('detector', [*DETECTORS, yolov3])
 def test_scale__of_pseudo_losses_is_free_of_the_batch_ratio(detector):
     model = build(detector)
     one, more, labeled = (
@@ -292,11 +296,81 @@ def test_unknown_setting__is_named():
         build(mamba, cls_pseudo_thr=0.9)
 
 
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(pseudo_test_cfg=dict(score_threshold=0.5)), 'score_threshold'),
+        (dict(doubtful=dict(shares=0.5)), 'doubtful knows no shares'),
+    ],
+)
+def test_unknown_inner_setting__is_named(settings, message):
+    with pytest.raises(InputError, match=message):
+        build(mamba, **settings)
+
+
+def test_predict_on__neither_student_nor_teacher():
+    with pytest.raises(InputError, match=r"predict_on='Teacher'"):
+        MODELS.build(
+            dict(
+                type='DSYMDetector',
+                detector=mamba(),
+                semi_test_cfg=dict(predict_on='Teacher'),
+            )
+        )
+
+
+class OwnHead(YOLOv8Head):
+    """A user's, with losses of its own."""
+
+    def loss_by_feat(self, *args, **kwargs):
+        return super().loss_by_feat(*args, **kwargs)
+
+
+def test_scale__that_nobody_knows_is_asked_for(logged):
+    head = build(yolov8).student.bbox_head
+    assert sums_images(head)
+    head.__class__ = OwnHead
+    assert not sums_images(head)
+    assert 'OwnHead: whether its losses grow' in logged[-1]
+
+
+def test_mosaic__heads_are_told_its_size(monkeypatch):
+    """Anchors beyond an image's own size are left out by mmdet's."""
+    model = build(tood, mix=dict(type='PseudoMosaic'))
+    inputs, samples = batch()
+    for view in samples['unsup_student']:
+        view.set_metainfo(dict(img_shape=(SIZE, 32), pad_shape=(SIZE, 32)))
+    told = []
+    head = model.student.bbox_head
+    loss = head.loss_by_feat
+
+    def see(*args):
+        told.extend(args[-2])
+        return loss(*args)
+
+    monkeypatch.setattr(head, 'loss_by_feat', see)
+    model.loss(inputs, samples)
+    mixed = [x for x in told if x['img_id'] in (2, 3)]
+    assert len(mixed) == 2
+    for meta in mixed:
+        for key in ('img_shape', 'pad_shape', 'batch_input_shape'):
+            assert meta[key] == (SIZE, SIZE)
+
+
 def test_filter__is_no_part_of_the_weights():
     model = build(mamba)
     keys = model.state_dict().keys()
     model.attach_filter(torch.nn.Linear(2, 2))
     assert model.state_dict().keys() == keys
+
+
+def test_filter__another_would_judge_no_more():
+    model = build(mamba)
+    model.attach_filter(torch.nn.Identity())
+    with pytest.raises(InputError, match='TrueLabelsHook and CLIPFilterHook'):
+        model.attach_filter(torch.nn.Identity())
+    model.attach_filter(None)
+    model.attach_filter(torch.nn.Identity())
 
 
 def test_two_stage_detector__is_refused():

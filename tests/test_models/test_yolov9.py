@@ -15,6 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from yolo9_peer import build_official, official_loss
 from yolov9_to_dsym import convert_state_dict
 
+from dsym.errors import InputError
+
 ROOT = osp.dirname(osp.dirname(osp.dirname(osp.abspath(__file__))))
 SIZES = ('t', 's', 'm', 'c', 'e')
 # Parameters of the training graph; of the inference graph before and after
@@ -287,6 +289,27 @@ def test_inference_graph_counts_and_weights(size):
         if isinstance(m, torch.nn.BatchNorm2d)
     )
     assert num_params(model) - num_bn == fused_params - 16
+
+
+def test_strides__of_places_are_those_of_the_head():
+    """Of P2: 16, 8 and 4 places a side of 64 px, the first at 2 px."""
+    module = dict(
+        type='YOLOv9HeadModule',
+        num_classes=6,
+        in_channels=[16, 16, 16],
+        featmap_strides=[4, 8, 16],
+    )
+    head = MODELS.build(dict(type='YOLOv9Head', head_module=module))
+    places = head.prior_generator.grid_priors(
+        [(16, 16), (8, 8), (4, 4)], device='cpu'
+    )
+    for points, stride in zip(places, (4, 8, 16)):
+        assert points.min() == stride / 2 and points.max() == 64 - stride / 2
+    other = dict(type='mmdet.MlvlPointGenerator', strides=[8, 16, 32])
+    with pytest.raises(InputError, match=r'\[8, 16, 32\].*\[4, 8, 16\]'):
+        MODELS.build(
+            dict(type='YOLOv9Head', head_module=module, prior_generator=other)
+        )
 
 
 def test_auxiliary_branch_is_absent_in_eval():

@@ -11,6 +11,7 @@ from ..diffusion.synthetic_settings import labelled_set
 from ..diffusion.workshop import Recipe
 from ..errors import InputError
 from .issues import DatasetError
+from .untracked import with_inner_steps
 from .verified_coco import VerifiedCocoDataset
 
 
@@ -77,6 +78,14 @@ class DiffusionAugment(ConcatDataset):
             raise InputError(
                 f'DiffusionAugment: dataset={type(dataset).__name__}(...) is '
                 'a wrapper: wrap each of its data sets, or give one of them'
+            )
+        if any(
+            getattr(step, 'with_mask', False)
+            for step in with_inner_steps(dataset.pipeline.transforms)
+        ):
+            raise InputError(
+                'DiffusionAugment: painted defects have boxes and no masks: '
+                'set with_mask=False in the pipeline'
             )
         dataset.full_init()
         self.ratio = ratio

@@ -17,6 +17,7 @@ UNTRACKED = {
     'MinIoURandomCrop': 'leave it out',
     'RandomCenterCropPad': 'leave it out',
     'RandomShift': 'leave it out',
+    'CenterCrop': 'leave it out',
 }
 
 
@@ -33,6 +34,7 @@ def with_inner_steps(steps: Iterable) -> Iterator:
     for step in steps:
         yield step
         inner = getattr(step, 'transforms', step)
+        inner = getattr(inner, 'transforms', inner)  # as of RandomApply
         if isinstance(inner, (list, tuple)):
             yield from with_inner_steps(inner)
         branches = getattr(step, 'branch_pipelines', None)

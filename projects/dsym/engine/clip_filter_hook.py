@@ -162,6 +162,7 @@ class CLIPFilterHook(Hook):
                 f'CLIPFilterHook: {type(model).__name__} takes no filter: '
                 "set model=dict(type='DSYMDetector', detector=...)"
             )
+        model.check_no_filter()
         loop = runner.train_loop
         if not isinstance(loop, MeanTeacherLoop):
             raise InputError(

@@ -1,5 +1,6 @@
 """What :class:`MeanTeacherLoop` refuses before the first step."""
 
+import logging
 import random
 from typing import Sequence, Union
 
@@ -14,6 +15,7 @@ from mmdet.engine.hooks import (
 from mmdet.models.detectors import SemiBaseDetector
 from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import EMAHook, Hook
+from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 from mmyolo.engine.hooks import (
     PPYOLOEParamSchedulerHook,
@@ -145,6 +147,54 @@ def check_ema(loop: EpochBasedTrainLoop) -> None:
             'train_cfg.ema: AdaptiveEMA follows a disagreement that the model '
             "does not give: set semi_train_cfg.consistency=dict(type='"
             "ConsistencyLoss'), or take ConstantEMA"
+        )
+
+
+def check_same_classes(loaders: Sequence[DataLoader]) -> None:
+    """Raise if a label means another class in another labelled loader.
+
+    Args:
+        loaders (Sequence[DataLoader]): Of labelled images.
+
+    Raises:
+        InputError: If data sets name other classes, or in another order.
+    """
+    names = [
+        tuple(getattr(x.dataset, 'metainfo', {}).get('classes') or ())
+        for x in loaders
+    ]
+    for found in names[1:]:
+        if found and names[0] and found != names[0]:
+            raise InputError(
+                'train_cfg.labeled_dataloaders: a data set has the classes '
+                f'{", ".join(found)}, train_dataloader {", ".join(names[0])}: '
+                'give metainfo the same classes in the same order'
+            )
+
+
+def check_accumulation(loop: EpochBasedTrainLoop) -> None:
+    """Warn if epochs end within an accumulation of gradients.
+
+    A checkpoint holds no gradients: a run that is resumed there is without
+    those of the steps before.
+
+    Args:
+        loop (MeanTeacherLoop): The loop.
+    """
+    wrapper = loop.runner.optim_wrapper
+    counts = getattr(wrapper, '_accumulative_counts', 1)
+    lengths = [len(loop.unlabeled)]
+    if loop.burn_in_epochs:
+        lengths.append(len(loop.labeled[0]))
+    if any(length % counts for length in lengths):
+        print_log(
+            f'optim_wrapper.accumulative_counts={counts}: epochs of '
+            f'{" and ".join(map(str, lengths))} steps end within an '
+            'accumulation, and a run resumed from there loses its gradients. '
+            'For resumed runs equal to unbroken ones choose batch sizes of '
+            'which an epoch is a multiple',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

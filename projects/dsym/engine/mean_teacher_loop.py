@@ -8,18 +8,20 @@ from mmengine.logging import print_log
 from mmengine.registry import LOOPS, TASK_UTILS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from ..datasets.real_images import real_images
 from ..errors import InputError
 from ..models.detectors.semi_settings import check_classes
 from .labelled_classes_hook import LabelledClassesHook
 from .mean_teacher_checks import (
+    check_accumulation,
     check_ema,
     check_end,
     check_first_image,
     check_hooks,
     check_model,
+    check_same_classes,
     check_schedules,
     check_views,
 )
@@ -134,6 +136,8 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_ema(self)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
         check_end(self.unlabeled)
+        check_same_classes(self.labeled)
+        check_accumulation(self)
         check_first_image(self.unlabeled, self.model)
         self._check_lengths()
         # --resume drops load_from, also where there is nothing to resume
@@ -300,7 +304,9 @@ def one_pass(loader: DataLoader, number: int, done: int) -> Iterator[dict]:
     sampler = loader.batch_sampler.sampler
     if hasattr(sampler, 'set_epoch'):
         sampler.set_epoch(number)
-    if done and hasattr(sampler, 'first'):
+    # other batches, as of AspectRatioBatchSampler, are no run of indices
+    plain = type(loader.batch_sampler) is BatchSampler
+    if done and plain and hasattr(sampler, 'first'):
         sampler.first = done * loader.batch_sampler.batch_size
         done = 0
     return islice(loader, done, None)

@@ -4,6 +4,7 @@ import torch
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor
 
+from ..errors import InputError
 from ..ops import can_batch, muon_apply, muon_look_ahead
 
 # Of the quintic iteration of Jordan et al.: they do not converge to 1 but
@@ -79,6 +80,9 @@ class MuonAdamW(torch.optim.AdamW):
         muon_rms (float): Root mean square of Muon's step before the learning
             rate. AdamW's own is about 0.2. Defaults to 0.2.
         **kwargs: As ``torch.optim.AdamW``; ``weight_decay`` holds for both.
+
+    Raises:
+        InputError: If no group says whether its layers are hidden.
     """
 
     def __init__(
@@ -90,6 +94,12 @@ class MuonAdamW(torch.optim.AdamW):
         **kwargs,
     ) -> None:
         super().__init__(params, lr=lr, **kwargs)
+        if not any('is_hidden' in group for group in self.param_groups):
+            raise InputError(
+                'MuonAdamW: no group of parameters says which layers are '
+                "hidden: set optim_wrapper.constructor='"
+                "GroupedOptimWrapperConstructor'"
+            )
         # fused AdamW would let a GradScaler leave overflows to its kernel,
         # which knows nothing of Muon's half
         self._step_supports_amp_scaling = False

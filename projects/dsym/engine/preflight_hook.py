@@ -13,7 +13,7 @@ from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch.optim import Optimizer
 
 from ..errors import InputError
@@ -86,6 +86,7 @@ class PreflightHook(Hook):
         Raises:
             InputError: One line with the file, the fit and the remedy.
         """
+        check_tested_classes(runner, checkpoint)
         model = unwrapped_model(runner)
         total, missing, mismatched = checkpoint_fit(model, checkpoint)
         lacking = [k for k in missing if not self._is_optional(k)]
@@ -148,6 +149,32 @@ def check_teacher(runner: Runner) -> None:
                 "statistics of DSYMDetector's teacher as they were at the "
                 'first step: set skip_buffer=False, or take MeanTeacherLoop'
             )
+
+
+def check_tested_classes(runner: Runner, checkpoint: dict) -> None:
+    """Raise if a test set numbers the checkpoint's classes otherwise.
+
+    Args:
+        runner (Runner): Of a test; of a training nothing is looked at.
+        checkpoint (dict): Whose ``meta`` may tell the classes.
+
+    Raises:
+        InputError: If they are the same in another order.
+    """
+    if not isinstance(runner._test_loop, BaseLoop):
+        return
+    dataset = runner._test_loop.dataloader.dataset
+    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    trained, tested = (
+        list(x.get('classes') or ())
+        for x in (meta, getattr(dataset, 'metainfo', {}))
+    )
+    if trained != tested and sorted(trained) == sorted(tested):
+        raise InputError(
+            f'{_file_name(runner)}: trained on the classes '
+            f'{", ".join(trained)}, test_dataloader has {", ".join(tested)}: '
+            'give metainfo the same order and, in YOLO text files, numbers'
+        )
 
 
 def in_head(key: str) -> bool:

@@ -41,6 +41,19 @@ def test_random_numbers_are_numpys(transform):
     assert not np.array_equal(found[0], found[2])
 
 
+@pytest.mark.parametrize(
+    'name', ['RandomGamma', 'SensorNoise', 'RandomPhase', 'CenterBrightness']
+)
+@pytest.mark.parametrize(
+    'image', [flat(9).astype(np.float32), flat(9)[..., 0]]
+)
+def test_image_that_has_no_grey_values_or_channels(name, image):
+    step = TRANSFORMS.build(dict(type=name))
+    with pytest.raises(InputError, match=f'{name}: the image is'):
+        for _ in range(20):  # RandomPhase takes a tenth of them
+            step(dict(img=image))
+
+
 def test_gamma_follows_its_formula():
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, 2)
     found = apply(levels, type='RandomGamma', gamma=(2.0, 2.0))[..., 0].ravel()

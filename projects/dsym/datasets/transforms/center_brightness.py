@@ -5,6 +5,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from .byte_image import byte_image
+
 
 @TRANSFORMS.register_module()
 class CenterBrightness(BaseTransform):
@@ -41,7 +43,7 @@ class CenterBrightness(BaseTransform):
         Returns:
             dict: The same with the new image.
         """
-        image = results['img']
+        image = byte_image(self, results)
         factor = np.random.uniform(*self.contrast)
         table = factor * (np.arange(256) - image.mean()) + self.mean
         table = np.rint(table).clip(0, 255).astype(np.uint8)

@@ -7,6 +7,8 @@ from mmengine.registry import TRANSFORMS
 
 from dsym.errors import InputError
 
+from .byte_image import byte_image
+
 
 @TRANSFORMS.register_module()
 class RandomGamma(BaseTransform):
@@ -41,11 +43,10 @@ class RandomGamma(BaseTransform):
         Returns:
             dict: The same with the new image.
         """
+        image = byte_image(self, results)
         gamma = np.exp(np.random.uniform(*np.log(self.gamma)))
         table = 255 * (np.arange(256) / 255) ** gamma
-        results['img'] = cv2.LUT(
-            results['img'], np.rint(table).astype(np.uint8)
-        )
+        results['img'] = cv2.LUT(image, np.rint(table).astype(np.uint8))
         return results
 
     def __repr__(self) -> str:

@@ -4,6 +4,8 @@ from mmengine.registry import TRANSFORMS
 
 from dsym.errors import InputError
 
+from .byte_image import byte_image
+
 
 @TRANSFORMS.register_module()
 class RandomPhase(BaseTransform):
@@ -42,7 +44,7 @@ class RandomPhase(BaseTransform):
         """
         if np.random.random() >= self.prob:
             return results
-        image = results['img']
+        image = byte_image(self, results)
         results['img'] = random_phase(image)
         for key in ('gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags'):
             if key in results:

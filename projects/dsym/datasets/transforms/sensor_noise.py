@@ -7,6 +7,8 @@ from mmengine.registry import TRANSFORMS
 
 from dsym.errors import InputError
 
+from .byte_image import byte_image
+
 
 @TRANSFORMS.register_module()
 class SensorNoise(BaseTransform):
@@ -37,7 +39,7 @@ class SensorNoise(BaseTransform):
         Returns:
             dict: The same with the new image, rounded and clipped to 0..255.
         """
-        image = results['img']
+        image = byte_image(self, results)
         height, width, channels = image.shape
         sigma = np.random.uniform(*self.sigma)
         # np.random's own normal() takes three times as long.

@@ -73,7 +73,11 @@ class YOLOv9Head(YOLOv8Head):
         soft_targets (bool): Boxes of less weight are class targets as much
             lower, with the full loss, instead of targets as high with as much
             less of it. Defaults to False.
-        **kwargs: As mmyolo's ``YOLOv8Head``.
+        **kwargs: As mmyolo's ``YOLOv8Head``; the strides of its
+            ``prior_generator`` follow the main branch.
+
+    Raises:
+        InputError: If a ``prior_generator`` has other strides.
     """
 
     def __init__(
@@ -98,6 +102,12 @@ class YOLOv9Head(YOLOv8Head):
         if train_cfg:
             train_cfg = ConfigDict(train_cfg)
             train_cfg.assigner = {**num_classes, **train_cfg.assigner}
+        strides = head_module.get('featmap_strides')
+        if strides:
+            kwargs.setdefault(
+                'prior_generator',
+                dict(type='mmdet.MlvlPointGenerator', strides=strides),
+            )
         # mmyolo's own defaults name the coder and the loss without a scope,
         # which only a config of mmyolo's scope resolves
         super().__init__(
@@ -107,6 +117,12 @@ class YOLOv9Head(YOLOv8Head):
             loss_bbox=loss_bbox,
             **kwargs,
         )
+        priors = [x[0] for x in self.prior_generator.strides]
+        if priors != list(self.featmap_strides):
+            raise InputError(
+                f'bbox_head.prior_generator has strides {priors}, head_module '
+                f'{list(self.featmap_strides)}: leave prior_generator out'
+            )
         self.aux_loss_weight = aux_loss_weight
         self.soft_targets = soft_targets
         self.aux_head_module = None

@@ -1,8 +1,11 @@
+import logging
 from typing import Any, Dict, List, Sequence, Tuple
 
+from mmdet.models.dense_heads import YOLOV3Head
 from mmdet.models.utils import reweight_loss_dict
 from mmdet.utils import ConfigType
 from mmengine.config import ConfigDict
+from mmengine.logging import print_log
 from mmyolo.models.dense_heads import (
     YOLOv5Head,
     YOLOv7Head,
@@ -19,6 +22,11 @@ SUMS_IMAGES = {YOLOv5Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead}
 
 # Parts of names of losses about places of boxes, in mmdet and mmyolo.
 BOX_TERMS = ('bbox', 'dfl', 'iou', 'l1', 'xy', 'wh', 'centerness')
+# ... of RepPoints, CenterNet and Guided Anchoring.
+BOX_TERMS += ('loss_pts', 'loss_offset', 'loss_shape', 'loss_loc')
+
+# Those that do no more than mmdet's own, for lists of images or stacked ones.
+PREPROCESSORS = ('DetDataPreprocessor', 'YOLOv5DetDataPreprocessor')
 
 
 def pick(outs: Any, images: List[int]) -> Any:
@@ -35,9 +43,21 @@ def sums_images(head: nn.Module) -> bool:
         head (nn.Module): Of mmdet, mmyolo or dsym.
 
     Returns:
-        bool: As the class says whose ``loss_by_feat`` it has.
+        bool: As the class says whose ``loss_by_feat`` it has; mmdet's
+        ``YOLOV3Head`` as its loss is reduced.
     """
+    if isinstance(head, YOLOV3Head):
+        return head.loss_cls.reduction == 'sum'
     owner = next(c for c in type(head).__mro__ if 'loss_by_feat' in vars(c))
+    known = owner.__module__.split('.')[0] in ('mmyolo', 'mmdet', 'dsym')
+    if isinstance(head, YOLOv5Head) and not known:
+        print_log(
+            f'{owner.__name__}: whether its losses grow with the number of '
+            'images is not known, and taken as not: set semi_train_cfg.'
+            'sums_images, True if its loss_by_feat ends as that of YOLOv5Head',
+            logger='current',
+            level=logging.WARNING,
+        )
     return owner in SUMS_IMAGES
 
 
@@ -103,6 +123,14 @@ def branch_preprocessor(detector: ConfigType) -> ConfigDict:
         raise InputError(
             'DSYMDetector: batch_augments of the detector would resize views '
             'unseen by their homographies: set it to None'
+        )
+    name = str(own.get('type', PREPROCESSORS[0])).rsplit('.', 1)[-1]
+    if name not in PREPROCESSORS:
+        raise InputError(
+            f'DSYMDetector: {name} of the detector is none of '
+            f'{", ".join(PREPROCESSORS)}, and what else it does would be '
+            'lost: set DSYMDetector.data_preprocessor, such as '
+            "mmdet's MultiBranchDataPreprocessor of it"
         )
     keys = 'mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr', 'pad_size_divisor'
     keys = (*keys, 'pad_value')

@@ -25,6 +25,7 @@ from .dense_outputs import (
     weigh_box_terms,
 )
 from .doubtful_boxes import doubtful_boxes
+from .fitting_detectors import check_head, check_type
 from .pseudo_labels import (
     PSEUDO_CFG,
     between_views,
@@ -37,6 +38,7 @@ from .ramp import gaussian_ramp
 from .semi_settings import check_classes, check_keys, check_weights
 from .taught_classes import leave_out, silence, untaught_classes
 
+SIZES = ('img_shape', 'pad_shape', 'batch_input_shape')
 Filter = Callable[
     [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
 ]
@@ -119,6 +121,7 @@ class DSYMDetector(SemiBaseDetector):
         data_preprocessor: OptConfigType = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
+        check_type(detector)
         super().__init__(
             detector,
             semi_train_cfg=ConfigDict(semi_train_cfg or {}),
@@ -129,13 +132,9 @@ class DSYMDetector(SemiBaseDetector):
             or branch_preprocessor(detector),
             init_cfg=init_cfg,
         )
-        if not hasattr(self.student, 'bbox_head'):
-            raise InputError(
-                f'DSYMDetector: {type(self.student).__name__} has no single '
-                'bbox_head: give a one-stage detector'
-            )
+        check_head(self.student)
         cfg, head = self.semi_train_cfg, self.student.bbox_head
-        check_keys(cfg)
+        check_keys(cfg, self.semi_test_cfg, head)
         self.sums_images = cfg.get('sums_images', sums_images(head))
         self.pseudo_cfg = ConfigDict(
             {
@@ -170,7 +169,7 @@ class DSYMDetector(SemiBaseDetector):
                 )
             self.consistency = MODELS.build(cfg.consistency)
         self.register_buffer('unsup_steps', torch.zeros((), dtype=torch.long))
-        self.attach_filter(None)
+        self._filter = (None, False)
         self.attach_labeler(None)
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
@@ -194,9 +193,23 @@ class DSYMDetector(SemiBaseDetector):
             before_selection (bool): Judge all of the teacher's boxes; the
                 selector then sees the scores that it gives. Defaults to
                 False.
+
+        Raises:
+            InputError: If there is another one, which would judge no more.
         """
+        if pseudo_label_filter is not None:
+            self.check_no_filter()
         # in a tuple: a module's weights are no part of the detector's
         self._filter = (pseudo_label_filter, before_selection)
+
+    def check_no_filter(self) -> None:
+        """Raise :class:`InputError` if a filter is attached."""
+        if self._filter[0] is not None:
+            raise InputError(
+                'DSYMDetector: two components, such as TrueLabelsHook and '
+                'CLIPFilterHook, are to judge the pseudo-labels: keep one of '
+                'them in custom_hooks, or attach_filter(None) first'
+            )
 
     def attach_labeler(self, labeler: Optional[Labeler]) -> None:
         """Take the boxes of unlabelled images from elsewhere.
@@ -379,6 +392,10 @@ class DSYMDetector(SemiBaseDetector):
             inputs, labels, ignored = self.mix(
                 inputs, labels, ignored, generator
             )
+            # of the view that was mixed: heads leave out what is beyond it
+            size = tuple(inputs.shape[-2:])
+            for sample in student:
+                sample.set_metainfo(dict.fromkeys(SIZES, size))
         head = self.student.bbox_head
         outs = head(self.student.extract_feat(inputs))
         losses = {}

@@ -6,6 +6,7 @@ from torch import nn
 from ...errors import InputError
 from ..dense_heads.doubtful_targets import NEEDS_ROWS
 from ..task_modules import SparseTaskAlignedAssigner
+from .pseudo_labels import PSEUDO_CFG
 
 KEYS = (
     'sup_weight',
@@ -24,11 +25,19 @@ KEYS = (
 )
 
 
-def check_keys(cfg: ConfigDict) -> None:
+DOUBTFUL = ('share', 'max_iou')
+# Of heads of mmdet and mmyolo, beside those of the detector's own test_cfg.
+INFERENCE = ('nms_pre', 'min_bbox_size', 'yolox_style', 'agnostic')
+
+
+def check_keys(cfg: ConfigDict, test: ConfigDict, head: nn.Module) -> None:
     """Raise :class:`InputError` for keys that nothing would read.
 
     Args:
         cfg (ConfigDict): ``semi_train_cfg``.
+        test (ConfigDict): ``semi_test_cfg``.
+        head (nn.Module): The student's, whose ``test_cfg`` tells what it
+            knows.
     """
     unknown = [key for key in cfg if key not in KEYS]
     if unknown:
@@ -36,6 +45,19 @@ def check_keys(cfg: ConfigDict) -> None:
             f'semi_train_cfg: DSYMDetector knows no {", ".join(unknown)}: it '
             f'knows {", ".join(KEYS)}; a threshold is '
             "selector=dict(type='ScoreThreshold', score_thr=...)"
+        )
+    known = (*(head.test_cfg or {}), *PSEUDO_CFG, *INFERENCE)
+    for name, keys in (('doubtful', DOUBTFUL), ('pseudo_test_cfg', known)):
+        unknown = [key for key in cfg.get(name) or {} if key not in keys]
+        if unknown:
+            raise InputError(
+                f'semi_train_cfg.{name} knows no {", ".join(unknown)}: it '
+                f'knows {", ".join(dict.fromkeys(keys))}'
+            )
+    if test.predict_on not in ('teacher', 'student'):
+        raise InputError(
+            f"semi_test_cfg.predict_on={test.predict_on!r}: give 'teacher' or "
+            "'student'"
         )
 
 
