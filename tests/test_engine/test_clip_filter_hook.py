@@ -93,6 +93,7 @@ def unbroken(tmp_path_factory, clip_folder):
     ]
     watch = Watch(folder / 'cache')
     runner, steps = train(config, hooks=[watch])
+    runner.model.attach_filter(None)  # for the tests' own
     return config, runner, steps, watch.steps
 
 
@@ -290,12 +291,11 @@ def test_rescore__comes_before_the_selection(unbroken, clip_folder, action):
         typical=False,
         cache_dir=config.custom_hooks[1].cache_dir,
     )
-    before = runner.model._filter
     try:
         hook.before_train_epoch(runner)
         assert runner.model._filter == (hook.filter, action == 'rescore')
     finally:
-        runner.model.attach_filter(*before)
+        runner.model.attach_filter(None)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def test_filter__judges_what_was_selected():
     ]
     expected = dict(predicted=3, selected=3, filtered=1, doubtful=2)
     assert sizes == 2 * [expected]
+    model.attach_filter(None)
     model.attach_filter(lambda samples, labels: [x[:0] for x in labels])
     losses = model.loss(*batch())
     assert not any(key.startswith('unsup') for key in losses)
@@ -212,6 +213,7 @@ def test_refused_images__teach_nothing(options):
         assert float(found[name]) == pytest.approx(half, rel=1e-4), name
         assert half > 0
 
+    model.attach_filter(None)
     model.attach_filter(refuse(0, 1))
     losses = model.loss(*batch())
     assert not any(key.startswith('unsup') for key in losses)
