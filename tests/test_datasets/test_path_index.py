@@ -68,7 +68,7 @@ def test_list__changed_is_read_anew(tmp_path):
 def test_list__missing_or_empty(tmp_path):
     with pytest.raises(DatasetError, match='does not exist'):
         PathIndex(tmp_path / 'no.txt', tmp_path)
-    (tmp_path / 'empty.txt').write_text('\n\n')
+    (tmp_path / 'empty.txt').write_text('\n \n\n')
     with pytest.raises(DatasetError, match='has no line'):
         PathIndex(tmp_path / 'empty.txt', tmp_path)
 
@@ -189,3 +189,21 @@ def test_lines__mark_of_utf8_and_spaces_do_not_count(tmp_path):
     (tmp_path / 'list.txt').write_bytes(content)
     index = PathIndex(tmp_path / 'list.txt', tmp_path / 'cache')
     assert [index[0], index[1]] == ['a.png', 'b c.png']
+
+
+@pytest.mark.parametrize('mark', [b'', b'\xef\xbb\xbf'])
+@pytest.mark.parametrize('block', [1, 7, 1 << 22])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'a.png\r\n   \r\n\r\n\tb.png \nc.png',
+        b' \t\r\na.png\n\v\f\n\tb.png\r\n  c.png\n \n  ',
+    ],
+)
+def test_lines__of_spaces_do_not_count(
+    tmp_path, monkeypatch, content, block, mark
+):
+    monkeypatch.setattr(path_index, 'BLOCK', block)
+    (tmp_path / 'list.txt').write_bytes(mark + content)
+    index = PathIndex(tmp_path / 'list.txt', tmp_path / 'cache')
+    assert [index[i] for i in range(len(index))] == ['a.png', 'b.png', 'c.png']
