@@ -199,6 +199,8 @@ def write(args: argparse.Namespace) -> int:
         counts = run(predictor, source, [spool], size, len(source), asked)
         if counts.interrupted:
             return 130
+        if judge is not None:
+            spool.ask(judge)
         selector = build_selector(settings, spool, labeled, len(classes))
         selection = Selection(spool, selector, classes, judge)
         remove_labels(args.out_dir)

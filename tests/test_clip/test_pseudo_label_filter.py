@@ -221,6 +221,19 @@ def test_image_threshold__refuses_what_is_not_above_it(
     assert judge.keep_images(samples(image_paths)) == [True] * 3
 
 
+def test_refused_before__images_are_not_asked_about_again(
+    make, image_paths, monkeypatch
+):
+    judge = make((0.0,) * 3, image_tau=0.5)
+    monkeypatch.delattr(PseudoLabelFilter, 'keep_images')
+    given = [boxes([0, 1]) for _ in range(3)]
+    for labels, refused in zip(given, (False, True, False)):
+        labels.set_metainfo(dict(refused=refused))
+    left = judge(samples(image_paths), given)
+    assert [len(x) for x in left] == [2, 0, 2]
+    assert [x.refused for x in left] == [False, True, False]
+
+
 def test_typical__refuses_what_resembles_no_labelled_image(
     make, scorer, image_paths
 ):

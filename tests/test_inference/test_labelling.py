@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from test_inference.test_writers import boxes_of
 
 from dsym.datasets import CLASSES as NEU_CLASSES
@@ -17,6 +17,7 @@ from dsym.inference.pseudo_labels import (
     needs_labeled,
 )
 from dsym.inference.sources import Frame
+from dsym.models.detectors.chosen_images import refuse_images
 from dsym.models.task_modules import pseudo_selectors
 from dsym.models.task_modules.class_thresholds import ClassThresholds
 
@@ -32,6 +33,22 @@ def spool_of(folder, scores):
         spool.write(Frame(f'{i}.png', PIXELS, path=folder / f'{i}.png'), boxes)
     spool.close()
     return spool
+
+
+class Refusing:
+    """It refuses images by their names; of others it keeps all boxes."""
+
+    def __init__(self, names):
+        self.names = names
+        self.asked = []
+
+    def keep_images(self, samples):
+        names = [x.img_path.rpartition('/')[2] for x in samples]
+        self.asked += names
+        return [x not in self.names for x in names]
+
+    def __call__(self, samples, labels):
+        return refuse_images(self, samples, labels)
 
 
 def kept(spool, settings):
@@ -155,6 +172,102 @@ def test_unknown_selector__one_line(tmp_path):
         kept(spool, dict(type='ScoreThreshold', scor_thr=0.3))
     with pytest.raises(InputError, match="score_thr='abc': give a number"):
         kept(spool, dict(type='ScoreThreshold', score_thr='abc'))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ('type=ClassThresholds boxes_per_image=1', 'boxes_per_image=1: give'),
+        (
+            'type=ClassThresholds boxes_per_image=1,2,3',
+            r'--selector boxes_per_image=\[1, 2, 3\]: .* has 2 classes: leave',
+        ),
+        (
+            'type=MixtureThreshold num_classes=3 interval=1',
+            '--selector num_classes=3: the detector has 2 classes: leave',
+        ),
+        (
+            'type=MixtureThreshold bounds=0.2,0.5,0.9',
+            r'bounds=\[0.2, 0.5, 0.9\]: give two numbers',
+        ),
+        ('type=ConstantEMA', '--selector type=ConstantEMA: give type=Score'),
+        ('type=SparseTaskAlignedAssigner', 'Assigner: give type=Score'),
+    ],
+)
+def test_selector_of_other_settings__before_an_image(
+    tmp_path, settings, message
+):
+    pairs = (x.split('=') for x in settings.split())
+    settings = {k: DictAction._parse_iterable(v) for k, v in pairs}
+    with pytest.raises(InputError, match=message) as error:
+        build_selector(settings, spool_of(tmp_path, []), None, 2)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(type='ScoreThreshold', score_thr=0.5),
+        dict(type='ClassThresholds', boxes_per_image=[0.5, 1.0]),
+        dict(type='ClassThresholds', boxes_per_image=[0.5, 1.0], window=9),
+        dict(type='MixtureThreshold'),
+        dict(type='MixtureThreshold', interval=16),
+    ],
+)
+def test_refused_images__as_if_they_were_not_there(tmp_path, settings):
+    scores = np.random.default_rng(0).uniform(0.1, 0.9, 80)
+    scores[::2] = np.linspace(0.8, 0.9, 40)  # they would raise thresholds
+    names = {f'{i}.png' for i in range(0, 80, 2)}
+    judge = Refusing(names)
+    spool = spool_of(tmp_path / 'all', scores)
+    spool.ask(judge)
+    assert judge.asked == [f'{i}.png' for i in range(80)]
+    selector = build_selector(settings, spool, None, 2)
+    selection = Selection(spool, selector, CLASSES, judge)
+    found = {frame.name: boxes for frame, boxes in selection}
+    assert {x for x, boxes in found.items() if boxes.refused} == names
+    assert not sum(len(found[x]) for x in names)
+
+    alone = spool_of(tmp_path / 'kept', scores[1::2])
+    selector = build_selector(settings, alone, None, 2)
+    for frame, boxes in Selection(alone, selector, CLASSES):
+        same = found[f'{2 * int(frame.path.stem) + 1}.png']
+        assert same.scores.tolist() == boxes.scores.tolist()
+        assert same.labels.tolist() == boxes.labels.tolist()
+        assert ('weights' in same) == ('weights' in boxes)
+        if 'weights' in boxes:
+            assert same.weights.tolist() == boxes.weights.tolist()
+    summary = selection.summary()
+    assert summary['images']['total'] == 80
+    assert summary['images']['refused'] == 40
+    assert summary['boxes']['predicted'] == dict(a=80, b=80)
+    assert summary['boxes']['filtered'] == summary['boxes']['selected']
+
+
+def test_refused_images__no_boxes_are_expected_of_them(tmp_path):
+    spool = spool_of(tmp_path, [0.9, 0.8, 0.4, 0.3, 0.2, 0.15])
+    spool.ask(Refusing({'0.png', '1.png'}))
+    # 0.5 a: 2 of the 4 that are left
+    settings = dict(type='ClassThresholds', boxes_per_image=[0.5, 1.0])
+    images, summary = kept(spool, settings)
+    assert images == ['2.png', '3.png']
+    assert summary['images'] == dict(total=6, refused=2, empty=2)
+
+
+def test_confidences__what_is_compared(tmp_path):
+    spool = Spool(tmp_path / 'x.jsonl')
+    for name, confidences in (('0', [0.6, 0.4]), ('1', [0.5, 0.9])):
+        boxes = boxes_of((0, 0.9, 0, 0, 9, 9), (1, 0.1, 9, 9, 20, 20))
+        boxes.confidences = torch.tensor(confidences)
+        spool.write(Frame(name, PIXELS, path=tmp_path / name), boxes)
+    empty = boxes_of()
+    empty.confidences = torch.zeros(0)
+    spool.write(Frame('2', PIXELS, path=tmp_path / '2'), empty)
+    spool.close()
+    settings = dict(type='ScoreThreshold', by='confidences', score_thr=0.5)
+    selector = build_selector(settings, spool, None, 2)
+    found = [x.labels.tolist() for _, x in Selection(spool, selector, CLASSES)]
+    assert found == [[0], [0, 1], []]
 
 
 def test_filter__drops_boxes_and_images(tmp_path):

@@ -274,6 +274,12 @@ def test_class_thresholds__refused_images_do_not_count():
         ('MixtureThreshold', dict(bounds=(0, 9)), 'highest=9: give a number'),
         ('MixtureThreshold', dict(interval=0), 'interval=0: give 1 or more'),
         ('MixtureThreshold', dict(capacity=0.5), 'capacity=0.5: give 1 or'),
+        ('MixtureThreshold', dict(bounds=(0, 1, 1)), 'bounds=.*: give two'),
+        ('MixtureThreshold', dict(bounds=0.2), 'bounds=0.2: give two'),
+        ('MixtureThreshold', dict(num_classes=-1), 'num_classes=-1: give 1'),
+        ('ClassThresholds', dict(boxes_per_image=1), 'boxes_per_image=1: giv'),
+        ('ClassThresholds', dict(boxes_per_image='a'), '.*=.a.: give a list'),
+        ('ClassThresholds', dict(boxes_per_image=[1, -1]), '.*-1]: give a l'),
         ('ClassThresholds', dict(certain='b'), "certain='b': give a number"),
         ('ClassThresholds', dict(window=0), 'window=0: give 1 or more'),
     ],
@@ -281,4 +287,4 @@ def test_class_thresholds__refused_images_do_not_count():
 def test_setting_out_of_its_range__one_line(kind, settings, message):
     more = dict(num_classes=1) if kind == 'MixtureThreshold' else {}
     with pytest.raises(InputError, match=f'^{kind}: {message}'):
-        build(kind, **settings, **more)
+        build(kind, **more | settings)

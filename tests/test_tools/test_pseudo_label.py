@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from tiny_clip import RESNET, tiny_clip
@@ -13,6 +14,9 @@ from tiny_run import call_script
 from dsym.clip import save_clip
 from dsym.datasets import CLASSES as NEU_CLASSES
 from dsym.datasets import DefectVOCDataset, VerifiedCocoDataset
+from dsym.inference import build_predictor, pseudo_labels, resolve_model
+from dsym.models.detectors.chosen_images import refuse_images
+from dsym.models.detectors.pseudo_labels import PSEUDO_CFG
 from dsym.weights import DEFAULT_CLIP, DEFAULT_DETECTOR, FOLDER, PREFIX
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'pseudo_label.py'
@@ -113,6 +117,63 @@ def test_clip__judges_with_thresholds_of_labelled_images(steel, tmp_path):
     assert len(content['annotations']) == sum(stages['filtered'].values())
     assert all('clip_score' in x for x in content['annotations'])
     assert not (tmp_path / 'out/voc').exists()
+
+
+def test_clip__refuses_images_before_the_selection(
+    tiny, tmp_path, monkeypatch
+):
+    class Judge:
+        def keep_images(self, samples):
+            return [not x.img_path.endswith('a.png') for x in samples]
+
+        def __call__(self, samples, labels):
+            return refuse_images(self, samples, labels)
+
+    monkeypatch.setattr(pseudo_labels, 'labeled_images', lambda *_: None)
+    monkeypatch.setattr(pseudo_labels, 'build_clip_filter', lambda *_: Judge())
+    names = ['a.png', 'b.png', 'c.png', 'd.png', 'e.png']
+    folder = write_pictures(tmp_path / 'in', names)
+    expected = ['type=ClassThresholds', 'boxes_per_image=.5,.5,.5,.5,.5,.5']
+
+    def labels_of(out, *args):
+        done = call_script(
+            TOOL, *tiny, folder, '--out-dir', tmp_path / out, '--formats',
+            'coco', '--selector', *expected, *args,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        content = json.loads((tmp_path / out / 'coco.json').read_text())
+        names = {x['id']: x['file_name'] for x in content['images']}
+        return {
+            (names[x['image_id']], x['category_id'], x['score'], x['weight'])
+            for x in content['annotations']
+        }
+
+    found = labels_of('judged', '--clip', 'x')
+    summary = json.loads((tmp_path / 'judged/summary.json').read_text())
+    assert summary['images']['refused'] == 1
+    (folder / 'a.png').unlink()
+    assert found == labels_of('alone') != set()
+
+
+def test_confidences__choose_the_boxes(tmp_path):
+    mamba = write_detector(tmp_path / 'run', mamba=True)
+    folder = write_pictures(tmp_path / 'in', ['a.png', 'b.png'])
+    least = PSEUDO_CFG['score_thr']
+    predictor = build_predictor(
+        resolve_model(*mamba), least, test_cfg=PSEUDO_CFG
+    )
+    images = [cv2.imread(str(x)) for x in sorted(folder.iterdir())]
+    found = torch.cat([x.confidences for x in predictor(images)]).float()
+    middle = round(float(found.median()), 3)
+    done = label(
+        mamba, folder, tmp_path / 'out', '--selector', 'type=ScoreThreshold',
+        'by=confidences', f'score_thr={middle}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / 'out/coco.json').read_text())
+    expected = int((found >= middle).sum())
+    assert len(content['annotations']) == expected
+    assert 0 < expected < len(found)
 
 
 def test_again__corrections_stay_and_the_rest_is_replaced(tiny, tmp_path):
@@ -223,6 +284,26 @@ def test_errors__one_line(tiny, tmp_path):
             [tmp_path / 'in', '--out-dir', out, '--selector']
             + ['type=ScoreThreshold', 'score_thr=0,5'],
             'score_thr=[0, 5]: give one number with a decimal point',
+        ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=ClassThresholds', 'boxes_per_image=1,2'],
+            'boxes_per_image=[1, 2]: the detector has 6 classes',
+        ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=MixtureThreshold', 'num_classes=2', 'interval=1'],
+            'num_classes=2: the detector has 6 classes',
+        ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=MixtureThreshold', 'bounds=0.2,0.5,0.9'],
+            'bounds=[0.2, 0.5, 0.9]: give two numbers',
+        ),
+        (
+            [tmp_path / 'in', '--out-dir', out, '--selector']
+            + ['type=ConstantEMA'],
+            '--selector type=ConstantEMA: give type=ScoreThreshold',
         ),
     ):
         done = call_script(TOOL, *tiny, *arguments)

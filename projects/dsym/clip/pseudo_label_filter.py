@@ -134,7 +134,8 @@ class PseudoLabelFilter:
         Args:
             samples (Sequence[DetDataSample]): The teacher's.
             labels (list[InstanceData]): As ``DSYMDetector.attach_filter``
-                says.
+                says. Where they have ``refused`` in their meta, images are
+                not asked about again.
 
         Returns:
             list[InstanceData]: What is left. Images that were refused have
@@ -150,7 +151,9 @@ class PseudoLabelFilter:
     def _judge_batch(
         self, samples: Sequence[DetDataSample], labels: List[InstanceData]
     ) -> List[InstanceData]:
-        kept = self.keep_images(samples)
+        kept = [not x.refused for x in labels if 'refused' in x]
+        if len(kept) < len(labels):
+            kept = self.keep_images(samples)
         self.counts['images', None] += len(kept)
         self.counts['images_kept', None] += sum(kept)
         asked = [boxes if k else boxes[:0] for boxes, k in zip(labels, kept)]

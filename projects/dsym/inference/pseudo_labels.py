@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -22,6 +23,7 @@ from ..clip.typical import TypicalImages
 from ..datasets.real_images import labelled_images
 from ..engine.mean_teacher_loop import boxes_per_image
 from ..errors import InputError
+from ..models.detectors.chosen_images import refuse_images
 from ..models.task_modules.class_thresholds import ClassThresholds
 from .sources import Frame
 from .writers import Writer
@@ -29,9 +31,16 @@ from .writers import Writer
 PRECISION = 0.8  # what the thresholds of CLIP aim at, as in CLIPFilterHook
 BATCH = 32
 SELECTORS = (
-    'give type=ScoreThreshold, TwoThresholds, ClassThresholds or '
-    'MixtureThreshold'
+    'ScoreThreshold',
+    'TwoThresholds',
+    'ClassThresholds',
+    'MixtureThreshold',
 )
+# the setting that says of how many classes a selector is
+CLASSES_KEYS = dict(
+    ClassThresholds='boxes_per_image', MixtureThreshold='num_classes'
+)
+Image = Tuple[Dict[str, Any], InstanceData]
 
 
 class Spool(Writer):
@@ -39,12 +48,17 @@ class Spool(Writer):
 
     Args:
         file (Path): The file.
+
+    Attributes:
+        refused (bytearray): Of each image 1 if :meth:`ask` refused it; empty
+            before.
     """
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self.file = file
         self.images = 0
+        self.refused = bytearray()
         self._stream = open(file, 'w', encoding='utf-8')
 
     def write(self, frame: Frame, boxes: InstanceData) -> None:
@@ -58,23 +72,63 @@ class Spool(Writer):
             scores=boxes.scores.tolist(),
             labels=boxes.labels.tolist(),
         )
+        if 'confidences' in boxes:
+            entry['confidences'] = boxes.confidences.tolist()
         self._stream.write(json.dumps(entry) + '\n')
 
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
 
-    def __iter__(self) -> Iterator[Tuple[Dict[str, Any], InstanceData]]:
-        """Read them again: ``name``, ``path``, ``shape``; and boxes."""
+    def ask(self, judge: PseudoLabelFilter) -> None:
+        """Let CLIP refuse whole images, before boxes are selected.
+
+        Args:
+            judge (PseudoLabelFilter): As of :func:`refuse_images`.
+        """
+        refused = bytearray()
+        for part in self.batches():
+            found = [boxes for _, boxes in part]
+            left = refuse_images(judge, samples_of(part), found)
+            refused += bytes(bool(x.get('refused')) for x in left)
+        self.refused = refused
+
+    def kept(self) -> Iterator[InstanceData]:
+        """Boxes of the images that were not refused."""
+        return (boxes for _, boxes in self if not boxes.get('refused'))
+
+    def batches(self) -> Iterator[List[Image]]:
+        """Read them again, some images together."""
+        images = iter(self)
+        while part := list(islice(images, BATCH)):
+            yield part
+
+    def __iter__(self) -> Iterator[Image]:
+        """Read them again: ``name``, ``path``, ``shape``; and boxes.
+
+        Once CLIP was asked, these have ``refused`` in their meta.
+        """
         with open(self.file, encoding='utf-8') as lines:
-            for line in lines:
+            for i, line in enumerate(lines):
                 entry = json.loads(line)
                 boxes = InstanceData(
                     bboxes=torch.tensor(entry.pop('bboxes')).reshape(-1, 4),
                     scores=torch.tensor(entry.pop('scores')).reshape(-1),
                     labels=torch.tensor(entry.pop('labels')).long(),
                 )
+                if 'confidences' in entry:
+                    boxes.confidences = torch.tensor(entry.pop('confidences'))
+                if self.refused:
+                    boxes.set_metainfo(dict(refused=bool(self.refused[i])))
                 yield entry, boxes
+
+
+def samples_of(part: Sequence[Image]) -> List[DetDataSample]:
+    """What CLIP needs to know of images of a :class:`Spool`."""
+    return [
+        DetDataSample(metainfo=dict(img_path=x['path'], ori_shape=x['shape']))
+        for x, _ in part
+    ]
 
 
 class FolderThresholds(ClassThresholds):
@@ -163,7 +217,8 @@ def build_selector(
     Those whose thresholds follow the latest images get a window of all
     images, and see every image once before one is selected: the order of the
     images does not matter. Where the settings give a smaller ``window`` or
-    ``interval``, thresholds follow the images.
+    ``interval``, thresholds follow the images. Of images that CLIP refused no
+    boxes are expected, as in training.
 
     Args:
         settings (dict): Of ``ScoreThreshold``, ``TwoThresholds``,
@@ -177,13 +232,15 @@ def build_selector(
         nn.Module: The selector.
 
     Raises:
-        InputError: If there is no such selector or it refuses a setting.
+        InputError: If there is no such selector, it refuses a setting or is
+            for other classes.
     """
     build = dict(settings)
-    kind = build.get('type') or None
-    if kind is None or TASK_UTILS.get(kind) is None:
-        raise InputError(f'--selector type={kind}: {SELECTORS}')
-    images = max(1, spool.images)
+    kind = build.get('type')
+    remedy = f'give type={", ".join(SELECTORS[:-1])} or {SELECTORS[-1]}'
+    if kind not in SELECTORS:
+        raise InputError(f'--selector type={kind}: {remedy}')
+    images = max(1, spool.images - sum(spool.refused))
     whole = False
     try:
         if kind == 'ClassThresholds':
@@ -191,7 +248,7 @@ def build_selector(
         if whole:
             build.update(type=FolderThresholds, window=images)
         if kind == 'MixtureThreshold':
-            most = Counter(x for _, y in spool for x in y.labels.tolist())
+            most = Counter(x for y in spool.kept() for x in y.labels.tolist())
             build.setdefault('num_classes', num_classes)
             build.setdefault('capacity', max([1, *most.values()]))
             whole = build.get('interval', images) >= images
@@ -200,11 +257,17 @@ def build_selector(
         selector = TASK_UTILS.build(build)
     except TypeError as error:
         raise InputError(
-            f'--selector {settings}: {error.args[0]}; {SELECTORS}'
+            f'--selector {settings}: {error.args[0]}; {remedy}'
         ) from None
+    if getattr(selector, 'num_classes', None) not in (None, num_classes):
+        key = CLASSES_KEYS[kind]
+        raise InputError(
+            f'--selector {key}={build[key]}: the detector has {num_classes} '
+            f'classes: leave {key} out, or give it for as many'
+        )
     if kind == 'ClassThresholds' and labeled is not None:
         selector.set_labeled(boxes_per_image(labeled))
-    for _, boxes in spool:
+    for boxes in spool.kept():
         selector(boxes)
     if whole and kind == 'MixtureThreshold':
         # one more fit would be at the last image, for that image alone
@@ -270,38 +333,27 @@ class Selection:
 
     def __iter__(self) -> Iterator[Tuple[Frame, InstanceData]]:
         """Give every image, also those without a label, and its labels."""
-        part: List[Tuple[Dict[str, Any], InstanceData]] = []
-        for entry, boxes in self.spool:
-            self._count('predicted', boxes)
-            boxes = self.selector(boxes)
-            self._count('selected', boxes)
-            part.append((entry, boxes))
-            if len(part) == BATCH:
-                yield from self._filtered(part)
-                part = []
-        yield from self._filtered(part)
-
-    def _filtered(
-        self, part: List[Tuple[Dict[str, Any], InstanceData]]
-    ) -> Iterator[Tuple[Frame, InstanceData]]:
-        found = [boxes for _, boxes in part]
-        if self.judge is not None and part:
-            samples = [
-                DetDataSample(
-                    metainfo=dict(img_path=x['path'], ori_shape=x['shape'])
-                )
-                for x, _ in part
-            ]
-            found = self.judge(samples, found)
-        for (entry, _), boxes in zip(part, found):
-            self.images['total'] += 1
-            self.images['refused'] += bool(boxes.get('refused', False))
-            self.images['empty'] += not len(boxes)
+        for part in self.spool.batches():
+            found = [self._selected(boxes) for _, boxes in part]
             if self.judge is not None:
-                self._count('filtered', boxes)
-            # a view of no memory: writers ask for the shape alone
-            pixels = np.broadcast_to(np.uint8(0), (*entry['shape'], 3))
-            yield Frame(entry['name'], pixels, path=Path(entry['path'])), boxes
+                found = self.judge(samples_of(part), found)
+            for (entry, _), boxes in zip(part, found):
+                self.images['total'] += 1
+                self.images['refused'] += bool(boxes.get('refused'))
+                self.images['empty'] += not len(boxes)
+                if self.judge is not None:
+                    self._count('filtered', boxes)
+                # a view of no memory: writers ask for the shape alone
+                pixels = np.broadcast_to(np.uint8(0), (*entry['shape'], 3))
+                frame = Frame(entry['name'], pixels, path=Path(entry['path']))
+                yield frame, boxes
+
+    def _selected(self, boxes: InstanceData) -> InstanceData:
+        self._count('predicted', boxes)
+        refused = boxes.get('refused')
+        boxes = boxes[:0] if refused else self.selector(boxes)
+        self._count('selected', boxes)
+        return boxes
 
     def _count(self, stage: str, boxes: InstanceData) -> None:
         self.counts[stage] += np.bincount(

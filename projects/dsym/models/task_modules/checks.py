@@ -1,5 +1,5 @@
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Sequence
 
 from ...errors import InputError
 
@@ -34,3 +34,24 @@ def check_counts(owner: str, **values: Any) -> None:
     for name, value in values.items():
         if not (isinstance(value, Integral) and value >= 1):
             raise InputError(f'{owner}: {name}={value!r}: give 1 or more')
+
+
+def check_means(owner: str, **values: Any) -> None:
+    """Refuse what is no mean count of each class.
+
+    Args:
+        owner (str): Name of the class that the values configure.
+        **values (Sequence[float]): By the argument's name.
+
+    Raises:
+        InputError: If one is not a list of numbers of at least 0.
+    """
+    for name, value in values.items():
+        if not (
+            isinstance(value, Sequence)
+            and all(isinstance(x, Real) and x >= 0 for x in value)
+        ):
+            raise InputError(
+                f'{owner}: {name}={value!r}: give a list of one number a '
+                'class, 0 or more'
+            )

@@ -6,7 +6,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .checks import check_counts, check_shares
+from .checks import check_counts, check_means, check_shares
 
 KEPT = 64  # boxes an image that can move a threshold
 
@@ -42,8 +42,8 @@ class ClassThresholds(nn.Module):
         lowest (float): No threshold is below it. Defaults to 0.1.
 
     Raises:
-        InputError: If ``window`` is not 1 or more, or a share or score is not
-            from 0 to 1.
+        InputError: If ``window`` is not 1 or more, a share or score is not
+            from 0 to 1, or ``boxes_per_image`` is no list of numbers.
     """
 
     gives_weights = True
@@ -61,6 +61,8 @@ class ClassThresholds(nn.Module):
         check_shares(
             'ClassThresholds', certain=certain, start=start, lowest=lowest
         )
+        if boxes_per_image is not None:
+            check_means('ClassThresholds', boxes_per_image=boxes_per_image)
         self.boxes_per_image = boxes_per_image
         self.certain = certain
         self.start = start

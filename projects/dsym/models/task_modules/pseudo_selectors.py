@@ -118,8 +118,8 @@ class MixtureThreshold(nn.Module):
             (0.2, 0.9).
 
     Raises:
-        InputError: If a threshold is not from 0 to 1 or a number is not 1 or
-            more.
+        InputError: If a threshold is not from 0 to 1, a number is not 1 or
+            more, or ``bounds`` are not two.
     """
 
     def __init__(
@@ -131,8 +131,19 @@ class MixtureThreshold(nn.Module):
         bounds: Tuple[float, float] = (0.2, 0.9),
     ) -> None:
         super().__init__()
-        check_counts('MixtureThreshold', capacity=capacity, interval=interval)
-        lowest, highest = bounds
+        check_counts(
+            'MixtureThreshold',
+            num_classes=num_classes,
+            capacity=capacity,
+            interval=interval,
+        )
+        try:
+            lowest, highest = bounds
+        except (TypeError, ValueError):
+            raise InputError(
+                f'MixtureThreshold: bounds={bounds!r}: give two numbers, the '
+                'lowest and the highest threshold'
+            ) from None
         check_shares(
             'MixtureThreshold', start=start, lowest=lowest, highest=highest
         )
