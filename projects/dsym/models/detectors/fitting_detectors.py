@@ -20,9 +20,11 @@ def check_type(detector: ConfigType) -> None:
     Raises:
         InputError: If it is one of transformers.
     """
-    scope = detector.get('_scope_')
-    with MODELS.switch_scope_and_registry(scope) as registry:
-        kind = registry.get(detector['type'])
+    kind = detector.get('type')
+    if isinstance(kind, str):
+        scope = detector.get('_scope_')
+        with MODELS.switch_scope_and_registry(scope) as registry:
+            kind = registry.get(kind)
     if isinstance(kind, type) and issubclass(kind, DetectionTransformer):
         raise InputError(
             f'DSYMDetector: {kind.__name__} has queries, which are no places '
