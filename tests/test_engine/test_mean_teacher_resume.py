@@ -200,12 +200,12 @@ def test_resume_of_nothing__is_warned_of_an_untrained_teacher(tmp_path):
     assert 'no checkpoint was loaded' in log.read_text()
 
 
-@pytest.mark.parametrize('burn_in, number', [(0, 6), (0, 5), (1, 6)])
-def test_checkpoint_of_other_classes(tmp_path, burn_in, number):
+@pytest.mark.parametrize('burn_in', [0, 1])
+def test_checkpoint_of_other_classes(tmp_path, burn_in):
     """A teacher's labels would be wrong; a phase 1 learns them anew."""
     config = semi_config(tmp_path, burn_in=burn_in, max_epochs=1)
     state = MODELS.build(config.model.detector).state_dict()
-    names = SteelSynthDataset.METAINFO['classes'][: -number - 1 : -1]
+    names = SteelSynthDataset.METAINFO['classes'][::-1]
     meta = dict(dataset_meta=dict(classes=names))
     path = tmp_path / 'from.pth'
     torch.save(dict(state_dict=state, meta=meta), path)

@@ -15,14 +15,15 @@ class LabelledClassesHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a teacher of other classes, whose labels would be wrong.
 
-        A phase 1 may begin from other classes, which it learns anew.
+        A phase 1 may begin from other classes, and so does a head of another
+        number of them, of which ``PreflightHook`` warns: they learn anew.
 
         Args:
             runner (Runner): In a :class:`MeanTeacherLoop`.
             checkpoint (dict): Whose ``meta`` may tell the classes.
 
         Raises:
-            InputError: If they have other names, order or number.
+            InputError: If as many have another name or order.
         """
         loop = runner.train_loop
         meta = checkpoint.get('meta') or {}
@@ -30,7 +31,7 @@ class LabelledClassesHook(Hook):
         if found is None or (loop.burn_in_epochs and not runner._resume):
             return
         wanted = loop.labeled[0].dataset.metainfo['classes']
-        if tuple(found) != tuple(wanted):
+        if len(found) == len(wanted) and tuple(found) != tuple(wanted):
             raise InputError(
                 f'{runner._load_from or runner.work_dir}: trained on the '
                 f'classes {", ".join(found)}, train_dataloader has '
