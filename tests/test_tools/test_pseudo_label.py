@@ -245,6 +245,31 @@ def test_packaged__mistakes_are_one_line(arguments, message, tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+WRONG_SELECTORS = {
+    ('type=ScoreThreshold', 'score_thr=50'): (
+        'score_thr=50: give a number from 0 to 1'
+    ),
+    ('type=ScoreThreshold', 'score_thr=0.01'): (
+        'score_thr=0.01: boxes of less than 0.05 are not looked at'
+    ),
+    ('type=ScoreThreshold', 'score_thr=0,5'): (
+        'score_thr=[0, 5]: give one number with a decimal point'
+    ),
+    ('type=ClassThresholds', 'boxes_per_image=1,2'): (
+        'boxes_per_image=[1, 2]: the detector has 6 classes'
+    ),
+    ('type=MixtureThreshold', 'num_classes=2', 'interval=1'): (
+        'num_classes=2: the detector has 6 classes'
+    ),
+    ('type=MixtureThreshold', 'bounds=0.2,0.5,0.9'): (
+        'bounds=[0.2, 0.5, 0.9]: give two numbers'
+    ),
+    ('type=ConstantEMA',): (
+        '--selector type=ConstantEMA: give type=ScoreThreshold'
+    ),
+}
+
+
 def test_errors__one_line(tiny, tmp_path):
     done = call_script(TOOL, *tiny)
     assert done.returncode == 2
@@ -263,6 +288,7 @@ def test_errors__one_line(tiny, tmp_path):
     assert 'written.json is no JSON' in done.stderr
     (tmp_path / 'written.json').unlink()
     out = tmp_path / 'out'
+    folder = write_pictures(tmp_path / 'in', ['a.png'])
     for arguments, message in (
         ([tmp_path / 'no', '--out-dir', out], 'no: there is no such folder'),
         ([tmp_path, '--out-dir', tiny[0]], 'is a file: give a folder'),
@@ -270,40 +296,9 @@ def test_errors__one_line(tiny, tmp_path):
             [tmp_path, '--out-dir', out, '--selector', 'foo'],
             '--selector foo: give KEY=VALUE',
         ),
-        (
-            [write_pictures(tmp_path / 'in', ['a.png']), '--out-dir', out]
-            + ['--selector', 'type=ScoreThreshold', 'score_thr=50'],
-            'score_thr=50: give a number from 0 to 1',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=ScoreThreshold', 'score_thr=0.01'],
-            'score_thr=0.01: boxes of less than 0.05 are not looked at',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=ScoreThreshold', 'score_thr=0,5'],
-            'score_thr=[0, 5]: give one number with a decimal point',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=ClassThresholds', 'boxes_per_image=1,2'],
-            'boxes_per_image=[1, 2]: the detector has 6 classes',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=MixtureThreshold', 'num_classes=2', 'interval=1'],
-            'num_classes=2: the detector has 6 classes',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=MixtureThreshold', 'bounds=0.2,0.5,0.9'],
-            'bounds=[0.2, 0.5, 0.9]: give two numbers',
-        ),
-        (
-            [tmp_path / 'in', '--out-dir', out, '--selector']
-            + ['type=ConstantEMA'],
-            '--selector type=ConstantEMA: give type=ScoreThreshold',
+        *(
+            ([folder, '--out-dir', out, '--selector', *given], message)
+            for given, message in WRONG_SELECTORS.items()
         ),
     ):
         done = call_script(TOOL, *tiny, *arguments)

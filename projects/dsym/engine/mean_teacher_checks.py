@@ -150,28 +150,6 @@ def check_ema(loop: EpochBasedTrainLoop) -> None:
         )
 
 
-def check_same_classes(loaders: Sequence[DataLoader]) -> None:
-    """Raise if a label means another class in another labelled loader.
-
-    Args:
-        loaders (Sequence[DataLoader]): Of labelled images.
-
-    Raises:
-        InputError: If data sets name other classes, or in another order.
-    """
-    names = [
-        tuple(getattr(x.dataset, 'metainfo', {}).get('classes') or ())
-        for x in loaders
-    ]
-    for found in names[1:]:
-        if found and names[0] and found != names[0]:
-            raise InputError(
-                'train_cfg.labeled_dataloaders: a data set has the classes '
-                f'{", ".join(found)}, train_dataloader {", ".join(names[0])}: '
-                'give metainfo the same classes in the same order'
-            )
-
-
 def check_accumulation(loop: EpochBasedTrainLoop) -> None:
     """Warn if epochs end within an accumulation of gradients.
 

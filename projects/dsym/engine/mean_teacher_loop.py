@@ -21,11 +21,11 @@ from .mean_teacher_checks import (
     check_first_image,
     check_hooks,
     check_model,
-    check_same_classes,
     check_schedules,
     check_views,
 )
 from .moving_teacher import MovingTeacher
+from .same_classes import check_same_classes
 from .unwrapped import unwrapped_model
 
 # In the message hub, which checkpoints keep.
@@ -136,7 +136,11 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
         check_ema(self)
         check_schedules(self.runner.cfg.get('param_scheduler'), self)
         check_end(self.unlabeled)
-        check_same_classes(self.labeled)
+        first, *others = (loader.dataset for loader in self.labeled)
+        for dataset in others:
+            check_same_classes(
+                'train_cfg.labeled_dataloaders: a data set', dataset, first
+            )
         check_accumulation(self)
         check_first_image(self.unlabeled, self.model)
         self._check_lengths()

@@ -20,6 +20,7 @@ from ..evaluation.pseudo_label_audit import (
     last_stage,
     nan_to_none,
 )
+from .same_classes import check_same_classes, labelled_of
 from .unwrapped import unwrapped_model
 
 
@@ -76,7 +77,8 @@ class PseudoLabelAuditHook(Hook):
         dataset = DATASETS.build(
             dict(self.dataset, test_mode=True, pipeline=[])
         )
-        check_classes(self, dataset, runner)
+        name = f'{type(self).__name__}.dataset'
+        check_same_classes(name, dataset, labelled_of(runner))
         truth = read_truth(dataset)
         if not any(len(instances) for instances in truth.values()):
             raise InputError(
@@ -149,32 +151,6 @@ class PseudoLabelAuditHook(Hook):
         with open(temporary, 'w') as file:
             json.dump(self._entries, file, indent=1, allow_nan=False)
         os.replace(temporary, self._path)
-
-
-def check_classes(hook: Hook, dataset: Any, runner: Runner) -> None:
-    """Refuse a truth whose labels mean other classes than the labelled ones.
-
-    Args:
-        hook (Hook): That reads it.
-        dataset (BaseDataset): The truth.
-        runner (Runner): With the loop of the training.
-
-    Raises:
-        InputError: If the labelled images tell theirs, and these differ by
-            name or order.
-    """
-    loop = runner.train_loop
-    labeled = getattr(loop, 'labeled', [loop.dataloader])[0].dataset
-    found, wanted = (
-        tuple(getattr(x, 'metainfo', {}).get('classes') or ())
-        for x in (dataset, labeled)
-    )
-    if wanted and found != wanted:
-        raise InputError(
-            f'{type(hook).__name__}.dataset has the classes '
-            f'{", ".join(found)}, train_dataloader {", ".join(wanted)}: '
-            'give metainfo the same classes in the same order'
-        )
 
 
 def read_truth(dataset: Any) -> Dict[str, InstanceData]:

@@ -9,7 +9,8 @@ from mmengine.structures import InstanceData
 
 from ..errors import InputError
 from ..evaluation.pseudo_label_audit import normalize_path
-from .pseudo_label_audit_hook import check_classes, read_truth
+from .pseudo_label_audit_hook import read_truth
+from .same_classes import check_same_classes, labelled_of
 from .unwrapped import unwrapped_model
 
 
@@ -52,7 +53,8 @@ class TrueLabelsHook(Hook):
         dataset = DATASETS.build(
             dict(self.dataset, test_mode=True, pipeline=[])
         )
-        check_classes(self, dataset, runner)
+        name = f'{type(self).__name__}.dataset'
+        check_same_classes(name, dataset, labelled_of(runner))
         self._truth = {
             normalize_path(path): boxes
             for path, boxes in read_truth(dataset).items()

@@ -20,10 +20,12 @@ from ..dense_heads import MambaHead, YOLOv9Head
 # mmyolo's others inherit from them, but not that.
 SUMS_IMAGES = {YOLOv5Head, YOLOv7Head, YOLOv8Head, YOLOv9Head, MambaHead}
 
-# Parts of names of losses about places of boxes, in mmdet and mmyolo.
-BOX_TERMS = ('bbox', 'dfl', 'iou', 'l1', 'xy', 'wh', 'centerness')
-# ... of RepPoints, CenterNet and Guided Anchoring.
-BOX_TERMS += ('loss_pts', 'loss_offset', 'loss_shape', 'loss_loc')
+# Parts of names of losses about places of boxes, in mmdet and mmyolo; the
+# last of RepPoints and Guided Anchoring.
+BOX_TERMS = (
+    *('bbox', 'dfl', 'iou', 'l1', 'xy', 'wh', 'centerness'),
+    *('loss_pts', 'loss_shape', 'loss_loc'),
+)
 
 # Those that do no more than mmdet's own, for lists of images or stacked ones.
 PREPROCESSORS = ('DetDataPreprocessor', 'YOLOv5DetDataPreprocessor')

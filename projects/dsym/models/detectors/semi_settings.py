@@ -23,8 +23,6 @@ KEYS = (
     'empty_images',
     'freeze_teacher',
 )
-
-
 DOUBTFUL = ('share', 'max_iou')
 # Of heads of mmdet and mmyolo, beside those of the detector's own test_cfg.
 INFERENCE = ('nms_pre', 'min_bbox_size', 'yolox_style', 'agnostic')
