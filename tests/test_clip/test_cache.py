@@ -14,11 +14,9 @@ import pytest
 import torch
 from two_ranks import on_two_ranks
 
-import dsym.clip.cache
-from dsym.clip.cache import (
-    FeatureCache,
-    UnreadableImageError,
-)
+import dsym.clip.feature_store
+from dsym.clip.cache import FeatureCache
+from dsym.clip.feature_store import UnreadableImageError
 from dsym.errors import InputError
 
 
@@ -247,7 +245,7 @@ def test_nothing_but_an_unreadable_image__makes_nothing(tmp_path, warnings):
 def test_open_shards__are_few(
     tmp_path, files, monkeypatch, warnings, limit, value
 ):
-    monkeypatch.setattr(dsym.clip.cache, limit, value)
+    monkeypatch.setattr(dsym.clip.feature_store, limit, value)
     cache_in(tmp_path, Encode(), shard_size=1).warm(files)
     encode = Encode()
     cache = cache_in(tmp_path, encode, shard_size=1)
@@ -282,7 +280,7 @@ def test_too_many_open_files__damage_no_shard(
 def test_shard_that_vanishes_while_it_is_closed__is_made_anew(
     tmp_path, files, monkeypatch, warnings, shard_size
 ):
-    monkeypatch.setattr(dsym.clip.cache, 'MAPS', 1)
+    monkeypatch.setattr(dsym.clip.feature_store, 'MAPS', 1)
     encode = Encode()
     cache = cache_in(tmp_path, encode, shard_size=shard_size)
     cache(files)  # the last one's map is left
@@ -328,7 +326,8 @@ def test_name_that_is_not_utf8(tmp_path, files):
 RANKS = """
 from pathlib import Path
 import torch
-from dsym.clip.cache import FeatureCache, UnreadableImageError
+from dsym.clip.cache import FeatureCache
+from dsym.clip.feature_store import UnreadableImageError
 
 def main(rank, data, folder):
     encoded = []

@@ -41,7 +41,7 @@ def test_full_index__is_told_in_one_line(tmp_path):
     cache = FeatureCache(
         lambda paths: torch.ones(len(paths), 2), 'key', tmp_path / 'cache'
     )
-    (pages,) = cache.index.execute('PRAGMA page_count').fetchone()
-    cache.index.execute(f'PRAGMA max_page_count={pages}')
+    (pages,) = cache.store.index.execute('PRAGMA page_count').fetchone()
+    cache.store.index.execute(f'PRAGMA max_page_count={pages}')
     with pytest.raises(InputError, match=r'full.*another cache_dir'):
         cache.warm([str(path) for path in paths])

@@ -1,83 +1,26 @@
-import errno
-import hashlib
-import os
-import os.path as osp
-import sqlite3
-import uuid
-import zlib
-from collections import OrderedDict
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import (
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-    Union,
-)
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_dist_info, is_main_process
-from mmengine.logging import print_log
 from torch import Tensor
 from tqdm import tqdm
 
 from ..cache_folder import cache_folder
 from ..errors import InputError
+from .feature_store import FeatureStore, UnreadableImageError, warn
 
 PART = 16  # shards whose images are looked up together
-MAPS = 64  # open shards; each takes a file descriptor ...
-MAP_BYTES = 2**28  # ... and what was read of them counts as memory
 NAMED = 3  # unreadable images that a warning names
-# errors that say nothing about the file
-OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
-# errors of a shard that is lost, unlike those of a moment
-DAMAGE = (FileNotFoundError, ValueError, EOFError)
-# A file of the index is read once; another version begins anew.
-TABLES = """
-CREATE TABLE IF NOT EXISTS files (
-    path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, digest TEXT);
-CREATE TABLE IF NOT EXISTS rows (
-    digest TEXT PRIMARY KEY, shard TEXT, row INTEGER);
-CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, crc INTEGER);
-"""
-
-
-class UnreadableImageError(InputError):
-    """An image file that cannot be read.
-
-    Args:
-        path (str): The file.
-        why (str): What is wrong with it.
-
-    Attributes:
-        path (str): The file.
-    """
-
-    def __init__(self, path: str, why: str = '') -> None:
-        super().__init__(
-            f'clip: {path} cannot be read {why}: restore it or take it off '
-            'the list'
-        )
-        self.path = path
 
 
 class FeatureCache:
-    """Features of image files on disk, made once.
+    """Features of image files, made once and kept in a :class:`FeatureStore`.
 
-    An image is known by the hash of its file's content, so that a renamed one
-    is found and a changed one made anew. Features are float16 in shards of
-    ``.npy``, read through a memory map; which image is where stands in an
-    SQLite index. A shard is renamed into place before the index names it: a
-    killed run loses at most the shard it was working on. A shard with a wrong
-    checksum is made again, with a warning.
+    A renamed image is found, a changed one made anew, and so are those of a
+    damaged shard, with a warning.
 
     Args:
         encode (callable): From paths to features ``(N, ...)``, all of one
@@ -98,38 +41,10 @@ class FeatureCache:
         shard_size: int = 256,
     ) -> None:
         self.encode = encode
-        self.folder = Path(folder or cache_folder('clip')).expanduser() / key
+        root = Path(folder or cache_folder('clip')).expanduser()
+        self.store = FeatureStore(root / key)
         self.batch_size = batch_size
         self.shard_size = shard_size
-        self._maps: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._sound: Set[str] = set()  # shards whose checksum was right
-        self._index: Optional[sqlite3.Connection] = None
-
-    @property
-    def index(self) -> sqlite3.Connection:
-        """The open index; a damaged one is replaced, with a warning."""
-        if self._index is None:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(
-                    f'clip: {self.folder} cannot be made ({error.strerror}): '
-                    'give another cache_dir'
-                ) from None
-            path = self.folder / 'index.sqlite'
-            try:
-                self._index = open_index(path)
-            except sqlite3.OperationalError as error:
-                raise InputError(
-                    f'clip: {path} cannot be opened ({error}): give another '
-                    'cache_dir'
-                ) from error
-            except sqlite3.DatabaseError as error:
-                warn(f'{path} is damaged ({error}); features are made anew')
-                for file in self.folder.glob('index.sqlite*'):
-                    file.unlink()
-                self._index = open_index(path)
-        return self._index
 
     def digest(self, path: str) -> str:
         """Hash a file's content, or take the hash of when it was last so.
@@ -143,53 +58,7 @@ class FeatureCache:
         Raises:
             UnreadableImageError: If it cannot be read.
         """
-        return self._digests([path])[path]
-
-    def _digests(
-        self, paths: Sequence[str], skipped: Optional[List[str]] = None
-    ) -> Dict[str, str]:
-        """Hash files, then write what is new: others wait for no reading.
-
-        Args:
-            paths (Sequence[str]): Image files.
-            skipped (list[str], optional): Gets those that cannot be read.
-                Defaults to None: such a file is an error.
-
-        Returns:
-            dict[str, str]: Hashes by path.
-        """
-        found: Dict[str, str] = {}
-        new = []
-        for path in paths:
-            place = osp.abspath(path)
-            try:
-                stat = os.stat(place)
-                stamp = (stat.st_size, stat.st_mtime_ns)
-                known = self.index.execute(
-                    'SELECT size, mtime, digest FROM files WHERE path = ?',
-                    (os.fsencode(place),),
-                ).fetchone()
-                if known and known[:2] == stamp:
-                    found[path] = known[2]
-                    continue
-                content = Path(place).read_bytes()
-            except OSError as error:
-                if error.errno in OUT_OF_FILES:
-                    raise
-                if skipped is None:
-                    why = f'({error.strerror})'
-                    raise UnreadableImageError(place, why) from None
-                skipped.append(path)
-                continue
-            digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-            found[path] = digest
-            new.append((os.fsencode(place), *stamp, digest))
-        if new:
-            with self._writing():
-                self.index.executemany(
-                    'REPLACE INTO files VALUES (?, ?, ?, ?)', new
-                )
-        return found
+        return self.store.digests([path])[path]
 
     def warm(
         self,
@@ -243,8 +112,8 @@ class FeatureCache:
     ) -> int:
         """Make what is missing of some images."""
         missing: Dict[str, str] = {}
-        for path, digest in self._digests(paths, skipped).items():
-            if self._place(digest) is None:
+        for path, digest in self.store.digests(paths, skipped).items():
+            if digest not in self.store:
                 missing.setdefault(digest, path)
         bar.update(len(paths) - len(missing))
         digests, made = [*missing], 0
@@ -256,7 +125,7 @@ class FeatureCache:
                 features.update(self._encode_readable(batch, skipped))
                 bar.update(len(batch))
             if features:
-                self._write([*features], np.stack([*features.values()]))
+                self.store.add([*features], np.stack([*features.values()]))
             made += len(features)
         return made
 
@@ -289,17 +158,9 @@ class FeatureCache:
         return torch.from_numpy(features.astype(np.float32))
 
     def _row(self, path: str) -> np.ndarray:
-        """A copy of an image's features: a view would keep its map open."""
-        while True:
-            found = self._place(self.digest(path))
-            if found is None:  # lost with the shard of an image before
-                self.warm([path])
-                continue
-            name, row = found
-            try:
-                return np.array(self._shard(name)[row])
-            except DAMAGE as error:  # since its checksum was looked at
-                self._forget(name, error)
+        while (row := self.store.get(self.digest(path))) is None:
+            self.warm([path])  # lost with the shard of an image before
+        return row
 
     def _encode(self, paths: List[str]) -> np.ndarray:
         features = self.encode(paths).half()
@@ -310,110 +171,3 @@ class FeatureCache:
                 'not finite in float16: check the model'
             )
         return features.cpu().numpy()
-
-    def _place(self, digest: str) -> Optional[Tuple[str, int]]:
-        """Shard and row of an image whose shard is sound."""
-        found = self.index.execute(
-            'SELECT shard, row, crc FROM rows JOIN shards ON shard = name '
-            'WHERE digest = ?',
-            (digest,),
-        ).fetchone()
-        if found is None:
-            return None
-        name, row, crc = found
-        if name not in self._sound:
-            try:
-                if checksum(self._shard(name)) != crc:
-                    raise ValueError('wrong checksum')
-            except DAMAGE as error:
-                self._forget(name, error)
-                return None
-            self._sound.add(name)
-        return name, row
-
-    def _shard(self, name: str) -> np.ndarray:
-        """The memory map of a shard; those used longest ago are closed."""
-        if name not in self._maps:
-            self._maps[name] = np.load(self.folder / name, mmap_mode='r')
-            size = sum(x.nbytes for x in self._maps.values())
-            while len(self._maps) > 1 and (
-                len(self._maps) > MAPS or size > MAP_BYTES
-            ):
-                size -= self._maps.popitem(last=False)[1].nbytes
-        self._maps.move_to_end(name)
-        return self._maps[name]
-
-    def _forget(self, name: str, error: Exception) -> None:
-        """Take a damaged shard out of the index, with a warning."""
-        warn(f'{self.folder / name}: {error}; its features are made anew')
-        self._maps.pop(name, None)
-        self._sound.discard(name)
-        with self._writing():
-            self.index.execute('DELETE FROM rows WHERE shard=?', (name,))
-            self.index.execute('DELETE FROM shards WHERE name=?', (name,))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A transaction of the index.
-
-        Raises:
-            InputError: If the disk is full or refuses.
-        """
-        try:
-            with self.index:
-                yield
-        except sqlite3.OperationalError as error:
-            raise self._refusal(error) from None
-
-    def _refusal(self, error: Exception) -> InputError:
-        """What to do where the folder cannot be written."""
-        why = getattr(error, 'strerror', None) or error
-        return InputError(
-            f'clip: {self.folder} cannot be written ({why}): make room '
-            'there, or give another cache_dir'
-        )
-
-    def _write(self, digests: List[str], features: np.ndarray) -> None:
-        """Add a shard.
-
-        Raises:
-            InputError: If the disk is full or refuses.
-        """
-        name = f'{uuid.uuid4().hex}.npy'
-        temporary = self.folder / f'{name}.tmp'
-        rows = [(x, name, i) for i, x in enumerate(digests)]
-        shard = (name, checksum(features))
-        try:
-            with temporary.open('wb') as file:
-                np.save(file, features)
-            os.replace(temporary, self.folder / name)
-            with self.index:
-                self.index.executemany(
-                    'REPLACE INTO rows VALUES (?, ?, ?)', rows
-                )
-                self.index.execute('REPLACE INTO shards VALUES (?, ?)', shard)
-        except (OSError, sqlite3.OperationalError) as error:
-            for part in (temporary, self.folder / name):
-                part.unlink(missing_ok=True)
-            raise self._refusal(error) from None
-
-
-def open_index(path: Path) -> sqlite3.Connection:
-    """Open or make an index; other processes wait for a writer."""
-    index = sqlite3.connect(path, timeout=60, check_same_thread=False)
-    (state,) = index.execute('PRAGMA quick_check(1)').fetchone()
-    if state != 'ok':
-        index.close()
-        raise sqlite3.DatabaseError(state)
-    index.executescript(TABLES)
-    return index
-
-
-def checksum(features: np.ndarray) -> int:
-    """CRC of an array's bytes."""
-    return zlib.crc32(np.ascontiguousarray(features).data)
-
-
-def warn(text: str) -> None:
-    """Log a warning."""
-    print_log(f'clip cache: {text}', 'current', 30)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .cache import OUT_OF_FILES, FeatureCache, UnreadableImageError
+from .cache import FeatureCache
+from .feature_store import OUT_OF_FILES, UnreadableImageError
 from .models import LoadedCLIP
 from .prompts import Prompts, encode_prompts
 from .regions import (
