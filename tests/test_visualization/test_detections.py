@@ -4,7 +4,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dsym.visualization import gallery_figure, save_figure
-from dsym.visualization.detections import spread
+from dsym.visualization.detections import read_image, spread
 
 
 @pytest.fixture
@@ -60,6 +60,18 @@ def test_gallery__images_moved(truth, tmp_path):
         gallery_figure(truth, DETECTIONS, 0.5)
     figure = gallery_figure(truth, DETECTIONS, 0.5, img_root=tmp_path)
     assert len(rectangles(figure.axes[0])) == 2
+
+
+def test_gallery__moved_images_of_one_name(tmp_path):
+    for value, folder in ((10, 'a'), (20, 'b'), (30, '.')):
+        path = tmp_path / folder / 'x.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((4, 6), value, np.uint8)).save(path)
+    found = [
+        read_image(dict(file_name=f'/gone/{name}'), tmp_path)[0, 0, 0]
+        for name in ('a/x.png', 'b/x.png', 'x.png', 'c/x.png')
+    ]
+    assert found == [10, 20, 30, 30]
 
 
 def test_gallery__corrupt_image_is_named(truth, tmp_path):

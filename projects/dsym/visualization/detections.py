@@ -34,8 +34,10 @@ def read_image(image: Dict[str, Any], img_root: Optional[str]) -> np.ndarray:
 
     Args:
         image (dict): Its entry under ``images``.
-        img_root (str, optional): Folder that holds the image by its bare
-            name. None takes ``file_name`` as it is.
+        img_root (str, optional): Folder that the images were moved to, at
+            any depth: of ``a/b/c.png`` it is asked for that, ``b/c.png`` and
+            ``c.png``, and the first that exists is read. None takes
+            ``file_name`` as it is.
 
     Returns:
         np.ndarray: Pixels (H, W, 3), uint8.
@@ -46,7 +48,10 @@ def read_image(image: Dict[str, Any], img_root: Optional[str]) -> np.ndarray:
     """
     path = Path(image['file_name'])
     if img_root is not None:
-        path = Path(img_root) / path.name
+        parts = path.relative_to(path.anchor).parts
+        ends = [Path(img_root, *parts[i:]) for i in range(len(parts))]
+        # the longest: two folders may hold images of one name
+        path = next(filter(Path.is_file, ends), ends[-1])
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: no such image; name the folder of the images with '
