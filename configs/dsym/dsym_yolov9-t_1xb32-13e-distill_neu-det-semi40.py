@@ -1,7 +1,8 @@
 """Phase 2 at a high learning rate, all that several detectors say as soft targets, 40%.
 
-The three starts of configs/studies/restart40.yaml label the unlabelled images before
-the first step (docs/semi_supervised.md).
+The packaged one, of half of these labels, and two starts of
+configs/studies/restart40.yaml label the unlabelled images before the first step
+(docs/semi_supervised.md).
 
 NEU_DET_ROOT=/path/to/NEU-DET python tools/train.py \
     configs/dsym/dsym_yolov9-t_1xb32-13e-distill_neu-det-semi40.py \
@@ -21,7 +22,7 @@ custom_hooks = [
     dict(
         type='EnsembleTeacherHook',
         detectors=[
-            'work_dirs/studies/restart40/start_seed0/epoch_40.pth',
+            'dsym://yolov9-t_neu-det-labeled20',
             'work_dirs/studies/restart40/start_seed1/epoch_40.pth',
             'work_dirs/studies/restart40/start_seed2/epoch_40.pth'
         ])
