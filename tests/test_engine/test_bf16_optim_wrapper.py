@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from dsym.engine.bf16_optim_wrapper import faster_in_bf16
+from dsym.bf16 import faster_in_bf16
 
 
 def build(model, **kwargs):

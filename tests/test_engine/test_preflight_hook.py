@@ -14,10 +14,10 @@ from mmengine.runner import Runner
 from tiny_semi import semi_config
 from torch.utils.data import DataLoader, Dataset
 
+from dsym.checkpoint_loading import load_and_compare
 from dsym.engine import PreflightHook
 from dsym.engine.preflight_hook import (
     check_teacher,
-    checkpoint_fit,
     in_head,
     planned_checkpoints,
 )
@@ -158,7 +158,7 @@ def yolov9(arch='t', num_classes=6):
 
 
 def test_yolov9__other_classes_differ_in_the_head_only():
-    total, missing, mismatched = checkpoint_fit(
+    total, missing, mismatched = load_and_compare(
         yolov9(num_classes=50), yolov9().state_dict()
     )
     assert missing == []
@@ -173,13 +173,13 @@ def test_yolov9__other_classes_differ_in_the_head_only():
 def test_yolov9__without_auxiliary_branch_lacks_optional_entries_only():
     state = yolov9().state_dict()
     plain = {key: v for key, v in state.items() if 'aux' not in key}
-    _, missing, mismatched = checkpoint_fit(yolov9(), plain)
+    _, missing, mismatched = load_and_compare(yolov9(), plain)
     assert mismatched == [] and len(missing) > 0
     assert all('aux' in key for key in missing)
 
 
 def test_yolov9__another_size_differs_outside_the_head():
-    _, _, mismatched = checkpoint_fit(yolov9('s'), yolov9().state_dict())
+    _, _, mismatched = load_and_compare(yolov9('s'), yolov9().state_dict())
     assert any(key.startswith('backbone.') for key in mismatched)
 
 
@@ -218,7 +218,7 @@ def test_tested_images__whose_classes_have_another_order(tmp_path, order):
 def test_module_prefix__of_ddp_is_stripped():
     model = PreflightNet()
     state = {f'module.{k}': v for k, v in model.state_dict().items()}
-    assert checkpoint_fit(model, {'state_dict': state}) == (10, [], [])
+    assert load_and_compare(model, {'state_dict': state}) == (10, [], [])
 
 
 def test_teacher_student__takes_a_plain_detectors_checkpoint():
@@ -229,7 +229,7 @@ def test_teacher_student__takes_a_plain_detectors_checkpoint():
             self.teacher = PreflightNet()
 
     state = PreflightNet().state_dict()
-    total, missing, mismatched = checkpoint_fit(TeacherStudent(), state)
+    total, missing, mismatched = load_and_compare(TeacherStudent(), state)
     assert (total, missing, mismatched) == (20, [], [])
 
 

@@ -26,7 +26,7 @@ from tiny_branches import (
 from tiny_semi import semi_config, train
 from two_ranks import on_two_ranks
 
-from dsym.engine.preflight_hook import checkpoint_fit
+from dsym.checkpoint_loading import load_and_compare
 from dsym.errors import InputError
 from dsym.models.detectors.dense_outputs import sums_images
 
@@ -194,7 +194,7 @@ def test_box_weight__of_pseudo_labels_alone(detector):
 def test_plain_checkpoint__fits_student_and_teacher():
     plain = MODELS.build(mamba())
     model = build(mamba)
-    _, missing, mismatched = checkpoint_fit(model, plain.state_dict())
+    _, missing, mismatched = load_and_compare(model, plain.state_dict())
     assert missing == mismatched == []
     for part in (model.student, model.teacher):
         found = part.state_dict()
@@ -202,7 +202,7 @@ def test_plain_checkpoint__fits_student_and_teacher():
             assert torch.equal(found[key], value)
     assert not model.loaded_teacher
     whole = build(mamba).state_dict()
-    checkpoint_fit(model, whole)
+    load_and_compare(model, whole)
     assert model.loaded_teacher
 
 

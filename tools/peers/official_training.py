@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from torch import nn
 
 import dsym  # noqa: F401  makes mmyolo importable and registers the data sets
-from dsym.engine.bf16_optim_wrapper import faster_in_bf16
+from dsym.bf16 import faster_in_bf16
 from dsym.engine.last_epochs_hook import count_last_epochs
 from dsym.engine.minutes_budget import MinutesBudget
 from dsym.errors import InputError

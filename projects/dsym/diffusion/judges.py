@@ -4,8 +4,6 @@ from typing import Dict, List, Sequence
 import cv2
 import numpy as np
 import torch
-from mmdet.apis import init_detector
-from mmengine.config import Config
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError, MissingFileError
 from ..evaluation.detection_curves import box_iou
+from ..inference.model import ModelFiles, load_detector, read_config
 from ..weights import resolve_weights
 from .examples import read_image
 from .windows import real_instances
@@ -48,24 +47,25 @@ class DetectorJudge:
                     f'gate.detector.{name}={file} does not exist: train a '
                     'detector on the labelled images and give its files'
                 )
-        options = Config.fromfile(config)
-        options.test_dataloader.dataset.pipeline = [
-            step
-            for step in options.test_dataloader.dataset.pipeline
-            if not step['type'].endswith('LoadAnnotations')
-        ]
+        files = ModelFiles(Path(config), Path(checkpoint))
         scope = DefaultScope.get_current_instance()
-        self.model = init_detector(options, checkpoint, device=device)
+        options = read_config(files)
+        self.model, trained = load_detector(
+            files, options, deploy=False, device=device
+        )
         if scope is not None:  # the detector's own is no longer needed
             init_default_scope(scope.scope_name)
-        trained = self.model.dataset_meta.get('classes')
-        if trained and list(trained) != list(classes):
+        if trained != tuple(classes):
             raise InputError(
                 f'gate.detector: {checkpoint} knows {", ".join(trained)}, but '
                 f'the data set has {", ".join(classes)}: give one trained for '
                 'them'
             )
-        self.pipeline = Compose(options.test_dataloader.dataset.pipeline)
+        self.pipeline = Compose(
+            step
+            for step in options.test_dataloader.dataset.pipeline
+            if not step['type'].endswith('LoadAnnotations')
+        )
 
     @torch.no_grad()
     def __call__(self, paths: Sequence[str]) -> List[InstanceData]:

@@ -13,6 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor
 
+from ..bf16 import faster_in_bf16
 from ..errors import InputError
 from .examples import DefectExamples
 from .pretrained import diffusion_settings, load_diffusion
@@ -111,7 +112,6 @@ class DiffusionPainter:
         device: str = 'cpu',
         bf16: Optional[bool] = None,
     ) -> None:
-        from ..engine.bf16_optim_wrapper import faster_in_bf16
         from .fused_unet import fuse_norms  # diffusers takes seconds
 
         settings = diffusion_settings(model)

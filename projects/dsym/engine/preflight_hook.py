@@ -4,11 +4,9 @@ import logging
 import math
 import os
 import os.path as osp
-import re
 import shutil
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence
 
-import torch.nn as nn
 from mmdet.engine.hooks import MeanTeacherHook
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
@@ -16,13 +14,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch.optim import Optimizer
 
+from ..checkpoint_loading import load_and_compare
 from ..errors import InputError
 from ..models.detectors import DSYMDetector
 from .unwrapped import unwrapped_model
 
 # Logs, figures and the message hub beside the tensors of a checkpoint.
 SPARE_BYTES = 64 * 2**20
-SIZE_MISMATCH = re.compile(r'size mismatch for (\S+?):')
 
 
 @HOOKS.register_module()
@@ -88,7 +86,7 @@ class PreflightHook(Hook):
         """
         check_tested_classes(runner, checkpoint)
         model = unwrapped_model(runner)
-        total, missing, mismatched = checkpoint_fit(model, checkpoint)
+        total, missing, mismatched = load_and_compare(model, checkpoint)
         lacking = [k for k in missing if not self._is_optional(k)]
         misfits = [k for k in mismatched if not in_head(k)]
         num_fit = total - len(missing) - len(mismatched)
@@ -180,52 +178,6 @@ def check_tested_classes(runner: Runner, checkpoint: dict) -> None:
 def in_head(key: str) -> bool:
     """Whether an entry belongs to a head (``bbox_head.cls_preds...``)."""
     return any('head' in part for part in key.split('.'))
-
-
-def checkpoint_fit(
-    model: nn.Module, checkpoint: dict
-) -> Tuple[int, List[str], List[str]]:
-    """Load a checkpoint into a model and tell how much of it fits.
-
-    Every module loads its own part as in
-    :func:`mmengine.runner.checkpoint.load_state_dict`, so renaming done by a
-    model, such as mmdet's ``SemiBaseDetector``, counts.
-
-    Args:
-        model (nn.Module): The model, not wrapped. Fitting entries are loaded.
-        checkpoint (dict): A checkpoint or a state dict.
-
-    Returns:
-        tuple[int, list[str], list[str]]: Number of the model's entries
-        (without counters of batches), names of those the checkpoint lacks,
-        names of those that have another shape there.
-    """
-    state = {
-        re.sub(r'^module\.', '', key): value
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
-    }
-    missing: List[str] = []
-    unexpected: List[str] = []
-    errors: List[str] = []
-    for name, module in model.named_modules():
-        module._load_from_state_dict(
-            state,
-            f'{name}.' if name else '',
-            {},
-            True,
-            missing,
-            unexpected,
-            errors,
-        )
-    keys = [k for k in model.state_dict() if 'num_batches_tracked' not in k]
-    known = set(keys)
-    missing = [key for key in dict.fromkeys(missing) if key in known]
-    mismatched = [
-        found.group(1)
-        for found in map(SIZE_MISMATCH.search, errors)
-        if found and found.group(1) in known
-    ]
-    return len(keys), missing, mismatched
 
 
 def disk_shortage(runner: Runner) -> Optional[str]:

@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader
 from mmyolo.models.layers import RepVGGBlock
 from torch import nn
 
-from ..engine.preflight_hook import checkpoint_fit
+from ..checkpoint_loading import load_and_compare
 from ..errors import InputError, MissingFileError
 from ..memory_order import channels_last
 from ..weights import DEFAULT_DETECTOR, PREFIX, resolve_weights
@@ -178,7 +178,7 @@ def load_detector(
         str(files.checkpoint), map_location='cpu'
     )
     model = revert_sync_batchnorm(MODELS.build(config.model))
-    total, missing, mismatched = checkpoint_fit(model, checkpoint)
+    total, missing, mismatched = load_and_compare(model, checkpoint)
     wrong: List[str] = [
         key for key in [*missing, *mismatched] if OPTIONAL not in key
     ]

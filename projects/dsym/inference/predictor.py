@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from ..engine.bf16_optim_wrapper import faster_in_bf16
+from ..bf16 import faster_in_bf16
 from ..errors import InputError
 from ..models.dense_heads import YOLOv9Head
 from .fused_conv import fuse_convs
