@@ -214,7 +214,7 @@ def main() -> int:
         f'{args.out_dir}: {counts.boxes} detections in {counts.images} images'
     )
     if counts.unreadable:
-        print(f'{counts.unreadable} images could not be read', file=sys.stderr)
+        print(f'{counts.unreadable} images could not be used', file=sys.stderr)
     if counts.interrupted:
         return 130
     return 1 if counts.unreadable else 0

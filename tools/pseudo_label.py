@@ -190,13 +190,14 @@ def write(args: argparse.Namespace) -> int:
         build_clip_filter(args.clip, labeled, classes) if args.clip else None
     )
     source = ImageFolder(args.folder, args.out_dir.resolve())
-    with TemporaryDirectory() as temporary, StopRequest() as asked:
+    with TemporaryDirectory() as temporary:
         spool = Spool(Path(temporary) / 'detections.jsonl')
         # a wrong setting is told before the images are looked at
         build_selector(settings, spool, labeled, len(classes))
         check_writable(args.out_dir)
         size = args.batch_size or 8
-        counts = run(predictor, source, [spool], size, len(source), asked)
+        with StopRequest() as asked:
+            counts = run(predictor, source, [spool], size, len(source), asked)
         if counts.interrupted:
             return 130
         if judge is not None:

@@ -6,7 +6,6 @@ instead of a traceback for a mistake in the input.
 """
 
 import argparse
-import os
 import runpy
 import sys
 from contextlib import contextmanager
@@ -86,11 +85,12 @@ def init_cpu_processes() -> None:
     parser.add_argument('--launcher')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_known_args()[0]
-    if args.launcher == 'pytorch' and get_device() == 'cpu':
-        torch.distributed.init_process_group('gloo')
-        paths = (x for x in sys.argv[1:] if Path(x).suffix in CONFIGS)
-        config = Config.fromfile(next(filter(os.path.isfile, paths), ''))
+    # without a config the script's own parser says so
+    path = next((x for x in sys.argv[1:] if Path(x).suffix in CONFIGS), None)
+    if path and args.launcher == 'pytorch' and get_device() == 'cpu':
+        config = Config.fromfile(path)
         config.merge_from_dict(args.cfg_options or {})
+        torch.distributed.init_process_group('gloo')
         wrapper = dict(
             device_ids=None,
             broadcast_buffers=False,

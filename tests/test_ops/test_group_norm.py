@@ -53,6 +53,22 @@ def test_values(groups, shape, silu, dtype, rtol):
     assert error <= rtol * expected.abs().max()
 
 
+def test_values__of_a_mean_far_above_the_deviation():
+    """A thousandfold one leaves 24 - 10 bits: 1000 * 2^-24 = 6e-5 a rounding.
+
+    The sum of plain squares would leave 24 - 20.
+    """
+    norm = norm_of(4, 64)
+    x = torch.randn(2, 64, 32, 32) + 1000
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        y = InferenceGroupNorm(norm, silu=False)(x)
+    expected = F.group_norm(
+        x.double(), 4, norm.weight.double(), norm.bias.double(), norm.eps
+    )
+    assert (y.double() - expected).abs().max() <= 3e-4
+
+
 @pytest.mark.parametrize(
     'x',
     [

@@ -53,7 +53,7 @@ def test_folder_with_a_corrupt_image__status_and_files(tiny, tmp_path):
     assert done.returncode == 1
     assert '10 detections in 2 images' in done.stdout
     assert 'Predicting: 100%' in done.stderr and '3/3' in done.stderr
-    assert '1 images could not be read' in done.stderr
+    assert '1 images could not be used' in done.stderr
     rows = rows_of(out)
     assert [x['image'] for x in rows] == ['a.png'] * 5 + ['sub/b.png'] * 5
     (found,) = build_predictor(resolve_model(*tiny), 0.0)([picture()])
@@ -111,7 +111,7 @@ def test_video_that_is_cut_off__status(tiny, tmp_path):
     read = len(content['images'])
     assert 0 < read < 16 - 5
     assert done.returncode == 1
-    assert f'{16 - read} images could not be read' in done.stderr
+    assert f'{16 - read} images could not be used' in done.stderr
 
 
 def test_ctrl_c__what_was_done_is_complete(tiny, tmp_path):
@@ -137,7 +137,7 @@ def test_ctrl_c__what_was_done_is_complete(tiny, tmp_path):
     thread.join(20)
     assert done.returncode == 130
     assert '5 detections in 1 images' in done.stdout
-    assert 'could not be read' not in done.stderr
+    assert 'could not be used' not in done.stderr
     assert [x['image'] for x in rows_of(out)] == ['a.png'] * 5
     content = json.loads((out / 'predictions.json').read_text())
     assert [x['file_name'] for x in content['images']] == ['a.png']

@@ -11,6 +11,7 @@ square over all images and places).
 
 import argparse
 import json
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -153,7 +154,7 @@ def main() -> None:
     try:
         scans = find_scans(runner.model)
     except InputError as error:
-        raise SystemExit(f'{args.config} {error}') from None
+        raise InputError(f'{args.config} {error}') from None
     runner.load_or_resume()
     titles = short_names([*scans])
     whole = {
@@ -188,4 +189,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (InputError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

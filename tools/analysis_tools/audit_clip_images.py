@@ -231,5 +231,5 @@ def main() -> None:
 if __name__ == '__main__':
     try:
         main()
-    except InputError as error:
+    except (InputError, FileNotFoundError) as error:
         sys.exit(f'error: {error}')

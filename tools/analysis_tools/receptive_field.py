@@ -13,6 +13,7 @@ side, as means over the images.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Dict, List
 
@@ -22,6 +23,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import Tensor, nn
 
+from dsym.errors import InputError
 from dsym.provenance import describe_machine, git_commit
 
 
@@ -137,4 +139,7 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (InputError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

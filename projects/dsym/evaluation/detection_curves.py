@@ -134,7 +134,7 @@ def smooth(values: np.ndarray, fraction: float) -> np.ndarray:
 
     Args:
         values (np.ndarray): Samples (N, ).
-        fraction (float): Half the filter's width, as a share of N.
+        fraction (float): The filter's width, as a share of N.
 
     Returns:
         np.ndarray: Smoothed samples (N, ).

@@ -96,8 +96,8 @@ def run(
                 if frame.image is None:
                     counts.unreadable += 1
                     print_log(
-                        f'{str(frame.path)!r} is skipped, it cannot be '
-                        f'decoded ({frame.error})',
+                        f'{str(frame.path or frame.name)!r} is skipped '
+                        f'({frame.error})',
                         'current',
                         logging.WARNING,
                     )

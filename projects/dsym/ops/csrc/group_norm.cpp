@@ -47,12 +47,16 @@ struct GroupNorm {
         f(first, std::min(rows, first + block), c);
   }
 
-  // Sums of a channel and of its squares.
-  void moments(const T* x, double* sums, double* squares) const {
-    each_tile([&](int64_t first, int64_t last, int64_t c) {
+  // Sums of a channel less its first value, and of the squares: a mean that is
+  // large beside the deviation would take the digits of the squares' sum.
+  void moments(const T* x, double* sums, double* squares, float* first) const {
+    for (int64_t c = 0; c < channels; c += kLanes)
+      store(first + c, load(x + c));
+    each_tile([&](int64_t begin, int64_t end, int64_t c) {
+      const vf origin = load(first + c);
       vf s = {}, q = {};
-      for (int64_t r = first; r < last; r++) {
-        const vf v = load(x + r * channels + c);
+      for (int64_t r = begin; r < end; r++) {
+        const vf v = load(x + r * channels + c) - origin;
         s += v;
         q += v * v;
       }
@@ -64,18 +68,20 @@ struct GroupNorm {
   }
 
   // What x is multiplied with and what is added to it, of each channel.
-  void affine(const double* sums, const double* squares, float* scale,
-              float* shift) const {
+  void affine(const double* sums, const double* squares, const float* first,
+              float* scale, float* shift) const {
     const int64_t width = channels / groups;
     const double count = double(rows) * width;
     for (int64_t begin = 0; begin < channels; begin += width) {
-      double s = 0, q = 0;
+      double total = 0, around = 0;
+      for (int64_t c = begin; c < begin + width; c++)
+        total += sums[c] + rows * double(first[c]);
+      const double mean = total / count;
       for (int64_t c = begin; c < begin + width; c++) {
-        s += sums[c];
-        q += squares[c];
+        const double off = first[c] - mean;
+        around += squares[c] + 2 * off * sums[c] + rows * off * off;
       }
-      const double mean = s / count;
-      const double variance = std::max(0.0, q / count - mean * mean);
+      const double variance = std::max(0.0, around / count);
       const double inverse = 1 / std::sqrt(variance + eps);
       for (int64_t c = begin; c < begin + width; c++) {
         scale[c] = weight[c] * inverse;
@@ -86,13 +92,15 @@ struct GroupNorm {
 
   void operator()(const T* x, T* y) const {
     std::vector<double> sums(2 * channels);
-    std::vector<float> factors(2 * channels);
-    float *scale = factors.data(), *shift = scale + channels;
-    moments(x, sums.data(), sums.data() + channels);
-    affine(sums.data(), sums.data() + channels, scale, shift);
-    each_tile([&](int64_t first, int64_t last, int64_t c) {
+    std::vector<float> factors(3 * channels);
+    double* squares = sums.data() + channels;
+    float *scale = factors.data(), *shift = scale + channels,
+          *first = shift + channels;
+    moments(x, sums.data(), squares, first);
+    affine(sums.data(), squares, first, scale, shift);
+    each_tile([&](int64_t begin, int64_t end, int64_t c) {
       const vf a = load(scale + c), b = load(shift + c);
-      for (int64_t r = first; r < last; r++) {
+      for (int64_t r = begin; r < end; r++) {
         const int64_t at = r * channels + c;
         const vf z = load(x + at) * a + b;
         store(y + at, silu ? z * dsym::sigmoid(z) : z);
