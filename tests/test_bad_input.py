@@ -67,6 +67,10 @@ def evaluate_other_architecture(config, folder, patch):
     return TEST, config(), other_architecture(folder)
 
 
+def missing_config_of_several_processes(config, folder, patch):
+    return TRAIN, folder / 'none.py', '--launcher', 'pytorch'
+
+
 def xml_for_a_missing_image(config, folder, patch):
     (folder / 'voc/JPEGImages/b.jpg').unlink()
     return TRAIN, config()
@@ -93,6 +97,10 @@ def too_little_disk(config, folder, patch):
 MISTAKES = {
     load_other_architecture: ('other.pth fits 0 of the', 'give the config'),
     evaluate_other_architecture: ('other.pth fits 0 of', 'give the config'),
+    missing_config_of_several_processes: (
+        'none.py: No such file',
+        'give the path of an existing file',
+    ),
     xml_for_a_missing_image: (
         "voc/Annotations/b.xml names the image 'b', which is not in",
         'restore the image or remove the entry',

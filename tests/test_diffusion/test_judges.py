@@ -196,6 +196,17 @@ def test_detector__missing_file_is_named(detector, tmp_path):
         assert f'gate.detector.{name}={file}' in str(error.value)
 
 
+def test_detector__that_does_not_fit_its_config_is_refused(detector, tmp_path):
+    """mmdet's own loading keeps random weights where a name is missing."""
+    whole = torch.load(detector['checkpoint'], weights_only=False)
+    lost = next(x for x in whole['state_dict'] if 'bbox_head' in x)
+    del whole['state_dict'][lost]
+    path = str(tmp_path / 'half.pth')
+    torch.save(whole, path)
+    with pytest.raises(InputError, match=rf'half\.pth: 1 of .* {lost}'):
+        DetectorJudge(detector['config'], path, CLASSES)
+
+
 def test_detector__of_other_classes_is_refused(detector):
     with pytest.raises(InputError) as error:
         DetectorJudge(**detector, classes=('dent', 'rust'))
