@@ -47,7 +47,7 @@ class Watch(Hook):
         self.steps = []
 
     def after_train_iter(self, runner, *args, **kwargs):
-        found = runner.model._filter[0]
+        found = runner.model.pseudo_labeler.judge
         self.steps.append(
             dict(
                 attached=found is not None,
@@ -293,7 +293,9 @@ def test_rescore__comes_before_the_selection(unbroken, clip_folder, action):
     )
     try:
         hook.before_train_epoch(runner)
-        assert runner.model._filter == (hook.filter, action == 'rescore')
+        labeler = runner.model.pseudo_labeler
+        assert labeler.judge is hook.filter
+        assert labeler.before_selection == (action == 'rescore')
     finally:
         runner.model.attach_filter(None)
 

@@ -243,7 +243,7 @@ def test_semi_step__boxes_reach_the_student(tmp_path, clip):
     for record in model.pseudo_records:
         assert len(record.stages['selected']) == 4
         assert not clip or len(record.stages['filtered']) == 4
-    judge = model._filter[0]
+    judge = model.pseudo_labeler.judge
     assert clip == (judge is not None)
     if clip:  # 4 boxes in each of 2 images
         scored = [judge.counts['scored', i] for i in range(len(CLASSES))]

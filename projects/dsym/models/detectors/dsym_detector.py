@@ -1,22 +1,20 @@
 from copy import deepcopy
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmdet.models.detectors import SemiBaseDetector
 from mmdet.models.utils import rename_loss_dict, reweight_loss_dict
-from mmdet.structures import DetDataSample, SampleList
+from mmdet.structures import SampleList
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
 from mmengine.config import ConfigDict
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS, TASK_UTILS
 from mmengine.structures import InstanceData
-from mmyolo.models.dense_heads import YOLOv8Head
 from torch import Tensor
 
-from ...errors import InputError
 from ..dense_heads import YOLOv9Head
 from .checkpoints import double_plain, has_part
-from .chosen_images import choose_images, refuse_images
+from .chosen_images import choose_images
 from .dense_outputs import (
     branch_preprocessor,
     level_outputs,
@@ -24,8 +22,8 @@ from .dense_outputs import (
     sums_images,
     weigh_box_terms,
 )
-from .doubtful_boxes import doubtful_boxes
 from .fitting_detectors import check_head, check_type
+from .pseudo_labeler import Filter, Labeler, PseudoLabeler
 from .pseudo_labels import (
     PSEUDO_CFG,
     between_views,
@@ -33,16 +31,17 @@ from .pseudo_labels import (
     move_boxes,
     predict_originals,
 )
-from .pseudo_records import PseudoRecord, split_by_weight
+from .pseudo_records import PseudoRecord
 from .ramp import gaussian_ramp
-from .semi_settings import check_classes, check_keys, check_weights
-from .taught_classes import leave_out, silence, untaught_classes
+from .semi_settings import (
+    check_classes,
+    check_keys,
+    check_terms,
+    check_weights,
+)
+from .taught_classes import silence, untaught_classes
 
 SIZES = ('img_shape', 'pad_shape', 'batch_input_shape')
-Filter = Callable[
-    [Sequence[DetDataSample], List[InstanceData]], List[InstanceData]
-]
-Labeler = Callable[[Sequence[DetDataSample]], List[InstanceData]]
 
 
 @MODELS.register_module()
@@ -152,25 +151,19 @@ class DSYMDetector(SemiBaseDetector):
         self.knows_weights = isinstance(head, YOLOv9Head)
         if getattr(self.selector, 'gives_weights', False):
             self.check_weights(True)
+        check_terms(cfg, head)
         self.mix = self.consistency = None
         if cfg.get('mix'):
             self.mix = MODELS.build(cfg.mix)
         if cfg.get('consistency'):
-            if self.mix is not None:
-                raise InputError(
-                    'semi_train_cfg.mix moves the places that consistency '
-                    'compares: set one of the two to None'
-                )
-            if not isinstance(head, YOLOv8Head):
-                raise InputError(
-                    'semi_train_cfg.consistency: '
-                    f'{type(head).__name__} gives no logits and box '
-                    'distributions to compare: set it to None'
-                )
             self.consistency = MODELS.build(cfg.consistency)
         self.register_buffer('unsup_steps', torch.zeros((), dtype=torch.long))
-        self._filter = (None, False)
-        self.attach_labeler(None)
+        # not a module: a filter's weights are no part of the detector's
+        self.pseudo_labeler = PseudoLabeler(
+            self.untaught,
+            # other heads take doubtful boxes for background
+            cfg.get('doubtful', {}) if self.knows_weights else None,
+        )
         self.pseudo_records: List[PseudoRecord] = []
         self.disagreement: Optional[Tensor] = None
         self.loaded_teacher = False
@@ -199,17 +192,12 @@ class DSYMDetector(SemiBaseDetector):
         """
         if pseudo_label_filter is not None:
             self.check_no_filter()
-        # in a tuple: a module's weights are no part of the detector's
-        self._filter = (pseudo_label_filter, before_selection)
+        self.pseudo_labeler.judge = pseudo_label_filter
+        self.pseudo_labeler.before_selection = before_selection
 
     def check_no_filter(self) -> None:
         """Raise :class:`InputError` if a filter is attached."""
-        if self._filter[0] is not None:
-            raise InputError(
-                'DSYMDetector: two components, such as TrueLabelsHook and '
-                'CLIPFilterHook, are to judge the pseudo-labels: keep one of '
-                'them in custom_hooks, or attach_filter(None) first'
-            )
+        self.pseudo_labeler.check_no_judge()
 
     def attach_labeler(self, labeler: Optional[Labeler]) -> None:
         """Take the boxes of unlabelled images from elsewhere.
@@ -220,7 +208,7 @@ class DSYMDetector(SemiBaseDetector):
                 ``bboxes`` in pixels of the original, ``scores``, ``labels``
                 and ``rows``. Defaults to None, the teacher.
         """
-        self._labeler = (labeler,)
+        self.pseudo_labeler.predict = labeler
 
     def check_weights(self, given: bool) -> None:
         """Raise :class:`InputError` if weights of boxes would be lost."""
@@ -310,38 +298,18 @@ class DSYMDetector(SemiBaseDetector):
             of the original, the boxes that were selected and passed the
             filter; and the doubtful ones.
         """
-        (labeler,), outs = self._labeler, ()
-        if labeler is None or self.consistency is not None:
+        predict, outs = self.pseudo_labeler.predict, ()
+        if predict is None or self.consistency is not None:
             head = self.teacher.bbox_head
             outs = head(self.teacher.extract_feat(inputs))
-        if labeler is None:
-            predicted = predict_originals(head, outs, samples, self.pseudo_cfg)
+        if predict is None:
+            boxes = predict_originals(head, outs, samples, self.pseudo_cfg)
         else:
-            predicted = [x.to(inputs.device) for x in labeler(samples)]
-        predicted = leave_out(predicted, self.untaught)
-        stages = dict(predicted=predicted)
-        judge, before = self._filter
-        if judge is not None and before:
-            predicted = leave_out(judge(samples, predicted), self.untaught)
-            stages['rescored'] = predicted
-        asked = refuse_images(None if before else judge, samples, predicted)
-        labels = stages['selected'] = [self.selector(boxes) for boxes in asked]
-        if judge is not None and not before:
-            labels = leave_out(judge(samples, labels), self.untaught)
-            stages['filtered'] = labels
+            boxes = [x.to(inputs.device) for x in predict(samples)]
+        labels, doubtful, self.pseudo_records = self.pseudo_labeler(
+            samples, boxes, self.selector
+        )
         self.check_weights(any('weights' in boxes for boxes in labels))
-        settings = self.semi_train_cfg.get('doubtful', {})
-        doubtful = [
-            doubtful_boxes(*boxes, self.selector, **settings)
-            for boxes in zip(predicted, labels)
-        ]
-        stages.update(split_by_weight(labels))
-        if self.knows_weights:  # for other heads they are background
-            stages['doubtful'] = doubtful
-        self.pseudo_records = [
-            PseudoRecord(sample.img_path, dict(zip(stages, boxes)))
-            for sample, *boxes in zip(samples, *stages.values())
-        ]
         return outs, labels, doubtful
 
     def project(

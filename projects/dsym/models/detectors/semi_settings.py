@@ -1,6 +1,7 @@
 """Settings of :class:`DSYMDetector` that would fail late or change nothing."""
 
 from mmengine.config import ConfigDict
+from mmyolo.models.dense_heads import YOLOv8Head
 from torch import nn
 
 from ...errors import InputError
@@ -72,6 +73,27 @@ def check_classes(selector: nn.Module, head: nn.Module) -> None:
             f'semi_train_cfg.selector: {type(selector).__name__} is for '
             f'{known} classes, but {type(head).__name__} for '
             f'{head.num_classes}: give both the number of the data set'
+        )
+
+
+def check_terms(cfg: ConfigDict, head: nn.Module) -> None:
+    """Raise :class:`InputError` for terms of the loss that exclude each other.
+
+    Args:
+        cfg (ConfigDict): ``semi_train_cfg``.
+        head (nn.Module): The student's.
+    """
+    if not cfg.get('consistency'):
+        return
+    if cfg.get('mix'):
+        raise InputError(
+            'semi_train_cfg.mix moves the places that consistency compares: '
+            'set one of the two to None'
+        )
+    if not isinstance(head, YOLOv8Head):
+        raise InputError(
+            f'semi_train_cfg.consistency: {type(head).__name__} gives no '
+            'logits and box distributions to compare: set it to None'
         )
 
 
