@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import publish_weights
@@ -11,7 +13,7 @@ from dsym import weights
 from dsym.clip import load_scorer
 from dsym.datasets import CLASSES
 from dsym.datasets.steel_render import render_steel_image
-from dsym.errors import MissingFileError
+from dsym.errors import InputError, MissingFileError
 from dsym.evaluation.detection_curves import box_iou
 from dsym.inference.model import resolve_model
 from dsym.inference.predictor import build_predictor
@@ -117,6 +119,15 @@ def test_published__config_imports_what_the_run_imported(imports, expected):
     assert small.custom_imports == dict(
         imports=expected, allow_failed_imports=False
     )
+
+
+def test_published__teacher_and_student_are_to_be_exported_first():
+    folder = Path(__file__).parents[1] / 'configs/dsym'
+    config = Config.fromfile(
+        folder / 'dsym_yolov9-t_1xb24-6e_neu-det-semi20.py'
+    )
+    with pytest.raises(InputError, match=r'export_detector\.py'):
+        publish_weights.inference_config(config, None)
 
 
 def test_published__pipeline_of_joined_data_sets():

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import pytest
 from dataset_files import write_image, write_xml
@@ -139,6 +140,19 @@ def test_missing_xml__names_image_and_remedy(voc_root):
     with pytest.raises(DatasetError) as error:
         build(voc_root)
     assert_one_line(error, 'a.jpg has no a.xml', 'unlabeled=True')
+
+
+def test_images_of_one_name_without_annotations(voc_root):
+    """No annotation has to be found by it."""
+    folder = voc_root / 'JPEGImages'
+    for name in ('1', '2'):
+        (folder / name).mkdir()
+    shutil.copy(folder / 'a.jpg', folder / '1/x.jpg')
+    shutil.copy(folder / 'b.jpg', folder / '2/x.jpg')
+    count = len([*folder.rglob('*.jpg')])
+    assert len(build(voc_root, unlabeled=True)) == count
+    with pytest.raises(DatasetError, match='share the name'):
+        build(voc_root)
 
 
 def test_listed_without_image(voc_root):

@@ -151,16 +151,16 @@ def test_classes(coco, classes, part):
     [
         (lambda c: c.pop('categories'), "no list 'categories'"),
         (lambda c: c['images'].clear(), 'holds no image'),
-        (lambda c: c['annotations'][0].pop('bbox'), 'annotation 1 lacks'),
-        (lambda c: c['annotations'][0].pop('area'), 'annotation 1 lacks'),
+        (lambda c: c['annotations'][0].pop('bbox'), 'annotation 1 lacks bbox'),
+        (lambda c: c['annotations'][0].pop('area'), 'annotation 1 lacks area'),
         (
             lambda c: c['annotations'][1].update(image_id=5),
-            'annotation 2 lacks',
+            'annotation 2 needs',
         ),
-        (lambda c: c['annotations'][0].pop('id'), 'annotation None lacks'),
+        (lambda c: c['annotations'][0].pop('id'), 'annotation None lacks id'),
         (
             lambda c: c['annotations'][0].update(bbox=[float('nan'), 1, 2, 2]),
-            'annotation 1 lacks',
+            'annotation 1 needs',
         ),
         (
             lambda c: c['annotations'][0].update(id=2),

@@ -1,5 +1,7 @@
 """EnsembleTeacherHook: boxes of detectors instead of the mean teacher's."""
 
+import shutil
+
 import mmcv
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from tiny_semi import CONFIGS, resized, semi_config, train
 from two_ranks import on_two_ranks
 
 from dsym.datasets import SteelSynthDataset
-from dsym.engine.ensemble_teacher_hook import fuse, predict
+from dsym.engine.ensemble_teacher_hook import find_detector, fuse, predict
 from dsym.errors import InputError
 from dsym.inference.model import ModelFiles
 from dsym.inference.predictor import build_predictor
@@ -201,6 +203,16 @@ def test_mistake_is_named_before_the_first_step(tmp_path, config, detectors):
     assert 'beside ' in message(detectors)
     (tmp_path / '1/trained.py').unlink()
     assert 'no such config' in message(detectors[1:])
+
+
+def test_published_detectors__share_a_folder(detectors, tmp_path):
+    """Each has the config of its name."""
+    for name in 'a', 'b':
+        for suffix, source in (('.pth', detectors[0]), ('.py', None)):
+            source = source or tmp_path / '0' / 'trained.py'
+            shutil.copy(source, tmp_path / f'{name}{suffix}')
+    found = find_detector(str(tmp_path / 'b.pth'))
+    assert found == (tmp_path / 'b.py', tmp_path / 'b.pth')
 
 
 def test_other_loop_is_refused(config, detectors):

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from dsym.checkpoint_loading import load_and_compare
 from dsym.engine import PreflightHook
 from dsym.engine.preflight_hook import (
+    check_num_classes,
     check_teacher,
     in_head,
     planned_checkpoints,
@@ -338,3 +339,29 @@ def test_teacher_whose_batch_statistics_stand_still(tmp_path):
             if hasattr(norm, name):
                 setattr(norm, name, None)
     check(model)
+
+
+@pytest.mark.parametrize('classes', [('a', 'b', 'c'), tuple('abcdefg'), ()])
+def test_head_of_other_classes__is_told_before_the_first_step(classes):
+    dataset = SimpleNamespace(metainfo=dict(classes=classes))
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+
+    def check(num_classes):
+        check_num_classes(
+            SimpleNamespace(
+                model=yolov9(num_classes=num_classes), train_loop=loop
+            )
+        )
+
+    check(len(classes) or 6)
+    if classes:
+        with pytest.raises(InputError, match=f'for 6 .* have {len(classes)}'):
+            check(6)
+
+
+def test_run_of_teacher_and_student__is_to_be_exported(tmp_path):
+    state = PreflightNet().state_dict(prefix='student.')
+    path = tmp_path / 'semi.pth'
+    torch.save({'state_dict': state, 'meta': {}}, path)
+    with pytest.raises(InputError, match=r'semi\.pth .*export_detector\.py'):
+        load(tmp_path, str(path), PreflightNet())

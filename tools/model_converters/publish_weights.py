@@ -99,6 +99,12 @@ def inference_config(config: Config, dataset_meta: Optional[dict]) -> Config:
             f'{config.filename} has no model or no pipeline in its '
             'test_dataloader: give the config of a training run'
         ) from None
+    if 'detector' in model:
+        raise InputError(
+            f'{config.filename} holds a teacher and a student: write the '
+            "teacher's config and weights by tools/export_detector.py, and "
+            'give these'
+        )
     custom = dict(config.get('custom_imports') or {})
     imports = custom.get('imports') or []
     imports = [imports] if isinstance(imports, str) else [*imports]

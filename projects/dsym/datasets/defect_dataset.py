@@ -181,9 +181,9 @@ class DefectDataset(VerifiedImagesMixin, BatchShapePolicyDataset):
             ``ann_path`` (None without a file) of each image, and findings.
         """
         image_folders, ann_folders = self.find_folders()
-        images, issues = index_files(
-            image_folders, IMAGE_SUFFIXES, self.MIRRORED
-        )
+        # bare names are for finding annotations
+        by_tree = self.MIRRORED or (self.unlabeled and not self.ann_file)
+        images, issues = index_files(image_folders, IMAGE_SUFFIXES, by_tree)
         anns: Dict[str, str] = {}
         if not self.unlabeled:
             anns, more = index_files(

@@ -15,6 +15,8 @@ from .issues import DatasetError, Issue, handle_issues, malformed
 from .lost_ignored import warn_of_lost_ignored
 from .verified_images import VerifiedImagesMixin
 
+KEYS = 'id', 'image_id', 'category_id', 'bbox', 'area'  # of an annotation
+
 
 @DATASETS.register_module()
 class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
@@ -237,13 +239,18 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
     ) -> List[Issue]:
         """Add one annotation to its image."""
         where = f'annotation {ann.get("id")}'
+        lacking = [key for key in KEYS if key not in ann]
+        if lacking:
+            return [
+                malformed(self.ann_file, f'{where} lacks {", ".join(lacking)}')
+            ]
         try:
             numbers = [*ann['bbox'], ann['area']]
             x, y, w, h, area = map(float, numbers)
             info = infos[ann['image_id']]
             name = names.get(ann['category_id'])
             # mmdet compares them: a text is no number
-            complete = 'id' in ann and all(
+            complete = all(
                 isinstance(x, (int, float)) and math.isfinite(x)
                 for x in numbers
             )
@@ -253,8 +260,8 @@ class VerifiedCocoDataset(VerifiedImagesMixin, YOLOv5CocoDataset):
             return [
                 malformed(
                     self.ann_file,
-                    f'{where} lacks an id, a bbox of 4 numbers, an area, a '
-                    'category_id or an existing image_id',
+                    f'{where} needs a bbox of 4 numbers, a number as area '
+                    'and the id of an image as image_id',
                 )
             ]
         if name not in self.classes:

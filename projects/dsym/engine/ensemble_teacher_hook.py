@@ -146,7 +146,7 @@ class EnsembleTeacherHook(Hook):
 
 
 def find_detector(name: str) -> ModelFiles:
-    """Find a checkpoint's config, as training wrote it beside it.
+    """Find a checkpoint's config: of its name, or the only one beside it.
 
     Args:
         name (str): A checkpoint, or ``dsym://NAME``.
@@ -159,7 +159,9 @@ def find_detector(name: str) -> ModelFiles:
     """
     if name.startswith(PREFIX):
         return resolve_model(name)
-    configs = sorted(Path(name).parent.glob('*.py'))
+    path = Path(name)
+    own = path.with_suffix('.py')  # as tools/ that publish or export write it
+    configs = [own] if own.is_file() else sorted(path.parent.glob('*.py'))
     files = resolve_model(str(configs[0]) if configs else '*.py', name)
     if len(configs) > 1:
         raise InputError(

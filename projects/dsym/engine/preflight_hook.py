@@ -8,6 +8,8 @@ import shutil
 from typing import Optional, Sequence
 
 from mmdet.engine.hooks import MeanTeacherHook
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS
@@ -17,6 +19,8 @@ from torch.optim import Optimizer
 from ..checkpoint_loading import load_and_compare
 from ..errors import InputError
 from ..models.detectors import DSYMDetector
+from ..models.detectors.checkpoints import has_part
+from .same_classes import labelled_of
 from .unwrapped import unwrapped_model
 
 # Logs, figures and the message hub beside the tensors of a checkpoint.
@@ -59,7 +63,7 @@ class PreflightHook(Hook):
         self.min_fit = min_fit
 
     def before_train(self, runner: Runner) -> None:
-        """Raise if checkpoints do not fit on the disk or a teacher stands.
+        """Raise for too little disk, a standing teacher, other classes.
 
         Args:
             runner (Runner): The runner of the training process.
@@ -68,6 +72,7 @@ class PreflightHook(Hook):
             InputError: On all ranks, with one line of figures and remedy.
         """
         check_teacher(runner)
+        check_num_classes(runner)
         # Only rank 0 writes; the others must not wait for it for ever.
         message = [disk_shortage(runner) if is_main_process() else None]
         broadcast_object_list(message)
@@ -102,6 +107,12 @@ class PreflightHook(Hook):
                 detail = (
                     f'; {len(misfits)} outside the head have another '
                     f'shape, as {misfits[0]}'
+                )
+            if has_part(checkpoint.get('state_dict', checkpoint), 'student.'):
+                raise InputError(
+                    f'{figures}: it holds a teacher and a student; write the '
+                    "teacher's weights by tools/export_detector.py, and give "
+                    'these'
                 )
             raise InputError(
                 f'{figures}{detail}: it is of another architecture; give the '
@@ -146,6 +157,35 @@ def check_teacher(runner: Runner) -> None:
                 'custom_hooks: mmdet.MeanTeacherHook leaves the batch '
                 "statistics of DSYMDetector's teacher as they were at the "
                 'first step: set skip_buffer=False, or take MeanTeacherLoop'
+            )
+
+
+def check_num_classes(runner: Runner) -> None:
+    """Raise if a head and the labelled images differ in their classes.
+
+    It would be told by a tensor's index, or by the first validation.
+
+    Args:
+        runner (Runner): The runner of the training process.
+
+    Raises:
+        InputError: If the data set tells its classes and a head has another
+            number. First stages (``rpn_head``) have none.
+    """
+    metainfo = getattr(labelled_of(runner), 'metainfo', {})
+    classes = metainfo.get('classes') or ()
+    for name, module in unwrapped_model(runner).named_modules():
+        known = getattr(module, 'num_classes', None)
+        if (
+            classes
+            and isinstance(module, (BaseDenseHead, BBoxHead))
+            and 'rpn_head' not in name.split('.')
+            and known not in (None, len(classes))
+        ):
+            raise InputError(
+                f'model: {name} is for {known} classes, but the images of '
+                f'train_dataloader have {len(classes)}, '
+                f'{", ".join(classes)}: set num_classes and metainfo alike'
             )
 
 
