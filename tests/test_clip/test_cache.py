@@ -16,7 +16,7 @@ from two_ranks import on_two_ranks
 
 import dsym.clip.feature_store
 from dsym.clip.cache import FeatureCache
-from dsym.clip.feature_store import UnreadableImageError
+from dsym.clip.unreadable_image import UnreadableImageError
 from dsym.errors import InputError
 
 
@@ -327,7 +327,7 @@ RANKS = """
 from pathlib import Path
 import torch
 from dsym.clip.cache import FeatureCache
-from dsym.clip.feature_store import UnreadableImageError
+from dsym.clip.unreadable_image import UnreadableImageError
 
 def main(rank, data, folder):
     encoded = []

@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from ..cache_folder import cache_folder
 from ..errors import InputError
-from .feature_store import FeatureStore, UnreadableImageError, warn
+from .feature_store import FeatureStore, warn
+from .unreadable_image import UnreadableImageError
 
 PART = 16  # shards whose images are looked up together
 NAMED = 3  # unreadable images that a warning names
@@ -45,20 +46,6 @@ class FeatureCache:
         self.store = FeatureStore(root / key)
         self.batch_size = batch_size
         self.shard_size = shard_size
-
-    def digest(self, path: str) -> str:
-        """Hash a file's content, or take the hash of when it was last so.
-
-        Args:
-            path (str): Image file.
-
-        Returns:
-            str: 32 hexadecimal digits.
-
-        Raises:
-            UnreadableImageError: If it cannot be read.
-        """
-        return self.store.digests([path])[path]
 
     def warm(
         self,
@@ -158,9 +145,13 @@ class FeatureCache:
         return torch.from_numpy(features.astype(np.float32))
 
     def _row(self, path: str) -> np.ndarray:
-        while (row := self.store.get(self.digest(path))) is None:
+        while True:
+            # anew: the file may have changed meanwhile
+            digest = self.store.digests([path])[path]
+            row = self.store.get(digest)
+            if row is not None:
+                return row
             self.warm([path])  # lost with the shard of an image before
-        return row
 
     def _encode(self, paths: List[str]) -> np.ndarray:
         features = self.encode(paths).half()

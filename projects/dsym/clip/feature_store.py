@@ -1,4 +1,3 @@
-import errno
 import hashlib
 import os
 import os.path as osp
@@ -14,11 +13,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..errors import InputError
+from .unreadable_image import OUT_OF_FILES, UnreadableImageError
 
 MAPS = 64  # open shards; each takes a file descriptor ...
 MAP_BYTES = 2**28  # ... and what was read of them counts as memory
-# errors that say nothing about the file
-OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
 # errors of a shard that is lost, unlike those of a moment
 DAMAGE = (FileNotFoundError, ValueError, EOFError)
 # A file of the index is read once; another version begins anew.
@@ -29,25 +27,6 @@ CREATE TABLE IF NOT EXISTS rows (
     digest TEXT PRIMARY KEY, shard TEXT, row INTEGER);
 CREATE TABLE IF NOT EXISTS shards (name TEXT PRIMARY KEY, crc INTEGER);
 """
-
-
-class UnreadableImageError(InputError):
-    """An image file that cannot be read.
-
-    Args:
-        path (str): The file.
-        why (str): What is wrong with it.
-
-    Attributes:
-        path (str): The file.
-    """
-
-    def __init__(self, path: str, why: str = '') -> None:
-        super().__init__(
-            f'clip: {path} cannot be read {why}: restore it or take it off '
-            'the list'
-        )
-        self.path = path
 
 
 class FeatureStore:

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from .cache import FeatureCache
-from .feature_store import OUT_OF_FILES, UnreadableImageError
 from .models import LoadedCLIP
 from .prompts import Prompts, encode_prompts
 from .regions import (
@@ -25,6 +24,7 @@ from .regions import (
     pool_regions,
     squash,
 )
+from .unreadable_image import OUT_OF_FILES, UnreadableImageError
 
 MODES = ('cosine', 'softmax', 'contrast')
 # Parts of an image that may show background: a grid of its own size.

@@ -173,15 +173,15 @@ def check_num_classes(runner: Runner) -> None:
             number. First stages (``rpn_head``) have none.
     """
     metainfo = getattr(labelled_of(runner), 'metainfo', {})
-    classes = metainfo.get('classes') or ()
+    classes = metainfo.get('classes')
+    if not classes:
+        return
     for name, module in unwrapped_model(runner).named_modules():
+        if not isinstance(module, (BaseDenseHead, BBoxHead)):
+            continue
         known = getattr(module, 'num_classes', None)
-        if (
-            classes
-            and isinstance(module, (BaseDenseHead, BBoxHead))
-            and 'rpn_head' not in name.split('.')
-            and known not in (None, len(classes))
-        ):
+        of_rpn = 'rpn_head' in name.split('.')
+        if not of_rpn and known not in (None, len(classes)):
             raise InputError(
                 f'model: {name} is for {known} classes, but the images of '
                 f'train_dataloader have {len(classes)}, '
