@@ -219,6 +219,31 @@ def test_epoch_that_ends_within_an_accumulation(
     assert ('end within an accumulation' in '\n'.join(logged)) == told
 
 
+@pytest.mark.parametrize('ramp_steps, told', [(5, True), (4, False)])
+def test_ramp_that_is_longer_than_phase_2(tmp_path, logged, ramp_steps, told):
+    """Which has 4 steps."""
+    config = semi_config(tmp_path, max_epochs=2)
+    config.model.semi_train_cfg.ramp_steps = ramp_steps
+    train(config)
+    assert ('phase 2 has 4 steps' in '\n'.join(logged)) == told
+
+
+@pytest.mark.parametrize(
+    'ema, told',
+    [
+        (dict(type='ConstantEMA', alpha=0.9), 'still 66%'),
+        (dict(type='ConstantEMA', alpha=0.8), ''),
+        # 1/10 x 2/11 x 3/12 x 4/13
+        (dict(type='WarmupEMA'), ''),
+    ],
+)
+def test_teacher_that_hardly_moves(tmp_path, logged, ema, told):
+    """0.9 ** 4 = 0.66, 0.8 ** 4 = 0.41 of what it began with."""
+    train(semi_config(tmp_path, max_epochs=2, ema=ema))
+    lines = [line for line in logged if 'what it began with' in line]
+    assert bool(lines) == bool(told) and all(told in x for x in lines)
+
+
 class Wide(Dataset):
     """Every third image is upright."""
 

@@ -1,6 +1,7 @@
 """What :class:`MeanTeacherLoop` refuses before the first step."""
 
 import logging
+import math
 import random
 from typing import Sequence, Union
 
@@ -171,6 +172,39 @@ def check_accumulation(loop: EpochBasedTrainLoop) -> None:
             'accumulation, and a run resumed from there loses its gradients. '
             'For resumed runs equal to unbroken ones choose batch sizes of '
             'which an epoch is a multiple',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def check_pace(loop: EpochBasedTrainLoop) -> None:
+    """Warn if phase 2 ends before it has had its effect.
+
+    Configs are written for so many images; with few of them the same epochs
+    have few steps.
+
+    Args:
+        loop (MeanTeacherLoop): The loop.
+    """
+    steps = loop.max_iters - loop.steps_before(loop.burn_in_epochs)
+    if not steps:
+        return
+    cfg = getattr(loop.model, 'semi_train_cfg', None) or {}
+    ramp_steps = cfg.get('ramp_steps', 0)
+    if ramp_steps > steps:
+        print_log(
+            f'model.semi_train_cfg.ramp_steps={ramp_steps}, but phase 2 has '
+            f'{steps} steps: unlabelled images never count in full. Give '
+            'about a fifth of its steps, or more epochs',
+            logger='current',
+            level=logging.WARNING,
+        )
+    kept = math.prod(loop.ema(step, steps) for step in range(steps))
+    if kept > 0.5:
+        print_log(
+            f'train_cfg.ema: after the {steps} steps of phase 2 the teacher '
+            f'is still {100 * kept:.0f}% of what it began with. Lower its '
+            'alpha (1 - 5 / steps leaves 1%), or give more epochs',
             logger='current',
             level=logging.WARNING,
         )

@@ -21,6 +21,7 @@ from .mean_teacher_checks import (
     check_first_image,
     check_hooks,
     check_model,
+    check_pace,
     check_schedules,
     check_views,
 )
@@ -142,6 +143,7 @@ class MeanTeacherLoop(EpochBasedTrainLoop):
                 'train_cfg.labeled_dataloaders: a data set', dataset, first
             )
         check_accumulation(self)
+        check_pace(self)
         check_first_image(self.unlabeled, self.model)
         self._check_lengths()
         # --resume drops load_from, also where there is nothing to resume
