@@ -1,5 +1,5 @@
 from dataclasses import asdict, dataclass
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Sequence
 
 import numpy as np
 import torch
@@ -89,7 +89,6 @@ def calibrate(
     samples: Sequence[tuple],
     precision: float,
     prior: float = 0.6,
-    sampler: Optional[RegionSampler] = None,
     seed: int = 0,
     wrong_shares: Sequence[float] = WRONG_SHARES,
 ) -> Calibration:
@@ -107,7 +106,6 @@ def calibrate(
         precision (float): Wanted, 0 to 1.
         prior (float): Precision of the teacher's boxes before. Defaults to
             0.6.
-        sampler (RegionSampler, optional): Defaults to its own settings.
         seed (int): Of the drawing. Defaults to 0.
         wrong_shares (Sequence[float]): Of misplaced boxes, those of another
             class and background. Defaults to :data:`WRONG_SHARES`.
@@ -120,7 +118,7 @@ def calibrate(
     """
     check_shares(wrong_shares)
     classes = len(scorer.prompts.classes)
-    sampler = sampler or RegionSampler(per_box=3)
+    sampler = RegionSampler(per_box=3)
     generator = torch.Generator().manual_seed(seed)
     scores: List[Dict[str, List[Tensor]]] = [
         {kind: [] for kind in KINDS} for _ in range(classes)

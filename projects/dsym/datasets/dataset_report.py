@@ -8,6 +8,7 @@ from .image_checks import check_images
 from .issues import ISSUE_KINDS, DatasetError, Issue
 
 SEVERITIES = ('error', 'warning', 'note')
+MAX_MESSAGES = 10  # of each kind
 
 
 def find_same_pictures(data_list: List[dict]) -> List[Issue]:
@@ -102,16 +103,15 @@ def issue_report(
     }
 
 
-def format_report(report: dict, max_messages: int = 10) -> str:
+def format_report(report: dict) -> str:
     """Write a report for reading.
 
     Args:
         report (dict): What :func:`check_dataset` gave.
-        max_messages (int): Messages spelled out for each kind. Defaults to
-            10; counts are always complete.
 
     Returns:
-        str: Several lines, without a final line break.
+        str: Several lines, without a final line break; of each kind
+        :data:`MAX_MESSAGES` are spelled out, all are counted.
     """
     lines = [
         report['source'],
@@ -129,9 +129,9 @@ def format_report(report: dict, max_messages: int = 10) -> str:
             f'{ISSUE_KINDS[kind].title} in {files} '
             f'file{"s" if files > 1 else ""}'
         )
-        lines += [f'  {issue["message"]}' for issue in found[:max_messages]]
-        if count > max_messages:
-            lines.append(f'  ... and {count - max_messages} more')
+        lines += [f'  {issue["message"]}' for issue in found[:MAX_MESSAGES]]
+        if count > MAX_MESSAGES:
+            lines.append(f'  ... and {count - MAX_MESSAGES} more')
     lines.append(
         f'{report["num_errors"]} errors'
         if report['num_errors']

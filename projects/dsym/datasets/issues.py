@@ -13,6 +13,8 @@ from mmengine.logging import print_log
 
 from ..errors import InputError
 
+MAX_NAMES = 20  # of files, spelled out in one warning; all are counted
+
 
 class DatasetError(InputError):
     """A data set that cannot be used; one line with file and remedy."""
@@ -119,16 +121,12 @@ def malformed(path: str, what: str) -> Issue:
     )
 
 
-def handle_issues(
-    issues: Sequence[Issue], source: str, max_names: int = 20
-) -> None:
+def handle_issues(issues: Sequence[Issue], source: str) -> None:
     """Stop at errors; warn once for each kind that changed the data.
 
     Args:
         issues (Sequence[Issue]): What a data set found while loading.
         source (str): What was loaded, to begin a warning with.
-        max_names (int): File names spelled out in one warning. Defaults to
-            20; the count is always complete.
 
     Raises:
         DatasetError: With the message of the first issue that stops.
@@ -149,9 +147,9 @@ def handle_issues(
             by_kind[issue.kind].append(issue)
     for kind, found in by_kind.items():
         paths = list(dict.fromkeys(issue.path for issue in found))
-        names = ', '.join(paths[:max_names])
-        if len(paths) > max_names:
-            names += f' and {len(paths) - max_names} more files'
+        names = ', '.join(paths[:MAX_NAMES])
+        if len(paths) > MAX_NAMES:
+            names += f' and {len(paths) - MAX_NAMES} more files'
         print_log(
             f'{source}: {len(found)} {ISSUE_KINDS[kind].title}: {names}',
             logger='current',

@@ -192,18 +192,16 @@ def training_minutes(scalars: Sequence[Dict[str, float]]) -> float:
     return seconds / 60
 
 
-def training_figure(
-    scalars: Sequence[Dict[str, float]], metric_keys: Sequence[str] = ()
-) -> Figure:
+def training_figure(scalars: Sequence[Dict[str, float]]) -> Figure:
     """Losses, evaluation figures and learning rate of a run.
 
     Args:
         scalars (Sequence[dict]): Lines that :func:`read_scalars` read.
-        metric_keys (Sequence[str]): Figures to show. Defaults to (), the
-            overall ones of ``DefectMetric``, or all when it was not used.
 
     Returns:
-        Figure: Three panels side by side, 1000 x 450 px when saved.
+        Figure: Three panels side by side, 1000 x 450 px when saved. The
+        evaluation's are the overall figures of ``DefectMetric``, or all when
+        it was not used.
     """
     train = [line for line in scalars if 'loss' in line]
     val = [line for line in scalars if 'loss' not in line]
@@ -215,13 +213,13 @@ def training_figure(
     if train:
         loss_axes.set_ylim(bottom=0)
 
-    if not metric_keys:
-        figures = _keys(val, lambda key: '/' in key)
-        overall = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
-        metric_keys = [
-            key for key in figures if key.rsplit('/', 1)[-1] in overall
-        ] or figures
-    _plot_keys(metric_axes, val, metric_keys)
+    figures = _keys(val, lambda key: '/' in key)
+    overall = ('mAP_50', 'mAP', 'precision', 'recall', 'f1')
+    _plot_keys(
+        metric_axes,
+        val,
+        [x for x in figures if x.rsplit('/', 1)[-1] in overall] or figures,
+    )
     by_epoch = any('epoch' in line for line in train)
     metric_axes.set(
         xlabel='epoch' if by_epoch else 'iteration',

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from ...errors import InputError
 from .checks import check_counts, check_shares
 
+EM_STEPS = 30  # of expectation and maximization
+
 
 @TASK_UTILS.register_module()
 class ScoreThreshold(nn.Module):
@@ -180,12 +182,11 @@ class MixtureThreshold(nn.Module):
         return self.thresholds[labels]
 
 
-def split_by_mixture(values: np.ndarray, steps: int = 30) -> float:
+def split_by_mixture(values: np.ndarray) -> float:
     """Fit two Gaussians and find where the upper one begins.
 
     Args:
         values (np.ndarray): Scores ``(n,)``.
-        steps (int): Of expectation and maximization. Defaults to 30.
 
     Returns:
         float: The least value that more likely belongs to the Gaussian with
@@ -195,7 +196,7 @@ def split_by_mixture(values: np.ndarray, steps: int = 30) -> float:
     means = np.percentile(x, [10, 90])
     deviations = np.full(2, max(x.std(), 1e-3))
     shares = np.full(2, 0.5)
-    for _ in range(steps):
+    for _ in range(EM_STEPS):
         density = (
             shares
             / deviations

@@ -178,10 +178,10 @@ def css_color(color: str) -> str:
     return escape(color)
 
 
-def figure(content: str, caption: str, css: str = 'chart') -> str:
+def figure(content: str, caption: str) -> str:
     """A figure with its caption, which is plain text."""
     return (
-        f'<figure class="{css}">{content}'
+        f'<figure class="chart">{content}'
         f'<figcaption>{escape(caption)}</figcaption></figure>'
     )
 
