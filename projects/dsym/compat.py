@@ -1,6 +1,6 @@
 """The only module that knows other packages' version quirks.
 
-``import dsym`` runs it before anything imports mmyolo. It does four things:
+``import dsym`` runs it before anything imports mmyolo. It does five things:
 
 1. mmyolo 0.6.0 asserts ``mmcv < 2.1.0`` when it is imported, although it runs
    on 2.1 unchanged. The assertion is satisfied while mmyolo is imported and
@@ -13,6 +13,7 @@
    the file, the object and the remedy.
 4. mmyolo's optimizer constructors collect what is called ``weight`` or
    ``bias``. What a state space calls otherwise gets a group of its own.
+5. torch < 2.3 does not tell in ``torch.compiler`` whether it compiles.
 
 Only attributes are looked at, never the names of installed distributions, so
 the onedl-* forks, which share the import names, work the same way.
@@ -215,6 +216,14 @@ def load_from_http_checked(
     barrier()
     download()  # a node that does not share the main process's disk
     return load_from_local_checked(path, map_location)
+
+
+def is_compiling() -> bool:
+    """Whether ``torch.compile`` is tracing the code that asks."""
+    if hasattr(torch.compiler, 'is_compiling'):
+        return torch.compiler.is_compiling()
+    dynamo = sys.modules.get('torch._dynamo')
+    return dynamo is not None and dynamo.is_compiling()
 
 
 def add_state_spaces() -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ...compat import is_compiling
 from ...errors import InputError
 from ...ops import load_ops
 from .chunked_scan import ChunkedScan, scan_in_chunks
@@ -53,7 +54,7 @@ def choose_backend(
     """
     if (
         torch.onnx.is_in_onnx_export()
-        or torch.compiler.is_compiling()
+        or is_compiling()
         or torch.jit.is_tracing()
     ):
         return 'torch'

@@ -12,12 +12,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <functional>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "vec.h"
@@ -25,6 +27,8 @@
 namespace {
 
 using at::Tensor;
+// std::optional, or before torch 2.4 an optional of its own.
+using MaybeTensor = decltype(std::declval<at::IValue>().toOptional<Tensor>());
 using dsym::exp2;
 using dsym::kLanes;
 using dsym::load;
@@ -365,7 +369,7 @@ struct SelectiveScan : torch::autograd::Function<SelectiveScan> {
 
 std::tuple<Tensor, Tensor> selective_scan(
     const Tensor& u, const Tensor& steps, const Tensor& A, const Tensor& B,
-    const Tensor& C, const Tensor& D, const std::optional<Tensor>& z,
+    const Tensor& C, const Tensor& D, const MaybeTensor& z,
     const Tensor& bias, bool positive, bool keep) {
   const auto type = u.scalar_type();
   TORCH_CHECK(type == at::kFloat || type == at::kDouble,
