@@ -13,13 +13,15 @@
    the file, the object and the remedy.
 4. mmyolo's optimizer constructors collect what is called ``weight`` or
    ``bias``. What a state space calls otherwise gets a group of its own.
-5. torch < 2.3 does not tell in ``torch.compiler`` whether it compiles.
+5. torch < 2.3 tells in another place whether it compiles, and torch < 2.5
+   has one exporter to ONNX, the one that is meant, and no word to choose it.
 
 Only attributes are looked at, never the names of installed distributions, so
 the onedl-* forks, which share the import names, work the same way.
 """
 
 import importlib
+import inspect
 import os
 import pickle
 import re
@@ -60,6 +62,16 @@ NUMPY_REDUCERS = ('_reconstruct', 'scalar')
 NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 # Since torch 2.6 weights_only is the default and knows named safe globals.
 WEIGHTS_ONLY = hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint')
+# Whether torch.compile traces the code that asks, which it knows by this name.
+is_compiling = (
+    torch.compiler if hasattr(torch.compiler, 'is_compiling') else torch._utils
+).is_compiling
+# What torch.onnx.export is to be told for its exporter of traces.
+EXPORTER_OF_TRACES = (
+    dict(dynamo=False)
+    if 'dynamo' in inspect.signature(torch.onnx.export).parameters
+    else {}
+)
 # How torch's restricted unpickler names what it refuses.
 REFUSALS = re.compile(
     r'GLOBAL (?P<name>\S+)|reduce for unrecognized function (?P<func>.+)|'
@@ -216,14 +228,6 @@ def load_from_http_checked(
     barrier()
     download()  # a node that does not share the main process's disk
     return load_from_local_checked(path, map_location)
-
-
-def is_compiling() -> bool:
-    """Whether ``torch.compile`` is tracing the code that asks."""
-    if hasattr(torch.compiler, 'is_compiling'):
-        return torch.compiler.is_compiling()
-    dynamo = sys.modules.get('torch._dynamo')
-    return dynamo is not None and dynamo.is_compiling()
 
 
 def add_state_spaces() -> None:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from dsym.compat import EXPORTER_OF_TRACES
 from dsym.models.layers.scan2d import SCANS, Scan2D
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -35,7 +36,7 @@ def test_scan_is_a_loop_with_the_same_values(tmp_path, scan):
     torch.manual_seed(0)
     block, x = Scan2D(8, scan).eval(), torch.rand(1, 8, 13, 10)
     file = tmp_path / 'scan.onnx'
-    torch.onnx.export(block, x, str(file), dynamo=False)
+    torch.onnx.export(block, x, str(file), **EXPORTER_OF_TRACES)
     nodes = onnx.load(str(file)).graph.node
     # twice through a chunk and once over the chunks, nothing unrolled
     loops = [node for node in nodes if node.op_type == 'Loop']
@@ -63,7 +64,7 @@ def test_same_detections_in_onnxruntime(tmp_path):
     network = Network(model).eval()
     images = torch.rand(1, 3, 96, 160)
     file = str(tmp_path / 'model.onnx')
-    torch.onnx.export(network, images, file, dynamo=False)
+    torch.onnx.export(network, images, file, **EXPORTER_OF_TRACES)
     session = onnxruntime.InferenceSession(file)
     (name,) = [x.name for x in session.get_inputs()]
     found = session.run(None, {name: images.numpy()})

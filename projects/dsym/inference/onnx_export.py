@@ -9,6 +9,7 @@ import torch
 from mmyolo.models.dense_heads import YOLOv8Head
 from torch import Tensor, nn
 
+from ..compat import EXPORTER_OF_TRACES
 from ..errors import InputError
 from ..models.dense_heads.yolov9_head import flatten_levels
 from .onnx_backend import file_hash, need
@@ -110,7 +111,7 @@ def export_onnx(
             network,
             torch.zeros(batch, 3, *size),
             str(out),
-            dynamo=False,
+            **EXPORTER_OF_TRACES,
             opset_version=OPSET,
             input_names=['images'],
             output_names=['boxes', 'scores'],
