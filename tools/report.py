@@ -11,7 +11,7 @@ it says what is missing and which command would make it.
 
 import argparse
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from studies.plan import STARTED, Run, check_record, load_study
 from toolbox_script import stop
@@ -91,9 +91,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--results',
         type=Path,
+        nargs='+',
         metavar='FOLDER',
         help="with a study's YAML: where its records are, in place of the\n"
-        'folder that it names',
+        'folder that it names; of a run recorded in several the first counts',
     )
     parser.add_argument(
         '--root', type=Path, default=ROOT, help='of the paths in a study YAML'
@@ -101,16 +102,21 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recorded(runs: List[Run]) -> StudyFiles:
+def recorded(runs: List[Tuple[Run, ...]]) -> StudyFiles:
     """Read the records of planned runs, and the audits beside them.
+
+    Args:
+        runs (list[tuple[Run]]): Each as every folder may have it; the first
+            record counts.
 
     Raises:
         StudyError: If a record is of another config than the study's.
     """
     study = StudyFiles('', [])
-    audits = read_results(runs[0].results).audits
-    for run in runs:
-        if run.record.is_file():
+    audits = {x.results: read_results(x.results).audits for x in runs[0]}
+    for copies in runs:
+        run = first_recorded(copies)
+        if run is not None:
             record = checked(
                 run.record,
                 is_record,
@@ -127,21 +133,24 @@ def recorded(runs: List[Run]) -> StudyFiles:
                     trainer=run.trainer,
                 )
             )
-        elif run.tests:  # others leave a checkpoint, no record
-            study.unrecorded.append(run.id)
-        if run.id in audits:
-            study.audits[run.id] = audits[run.id]
+            if run.id in audits[run.results]:
+                study.audits[run.id] = audits[run.results][run.id]
+        elif copies[0].tests:  # others leave a checkpoint, no record
+            study.unrecorded.append(copies[0].id)
     return study
 
 
+def first_recorded(copies: Tuple[Run, ...]) -> Optional[Run]:
+    """The one of several folders' that has a record."""
+    return next((run for run in copies if run.record.is_file()), None)
+
+
 def best_run(runs: List[Run]) -> Optional[Path]:
-    """Choose the run to show in detail; None if no work_dir is left."""
+    """Choose the recorded run to show; None if no work_dir is left."""
     scores = {
         run.work_dir: list(load_json(run.record)['metrics'].values())[-1]
         for run in runs
-        if run.record.is_file()
-        and find_evaluations(run.work_dir)
-        and is_its_training(run)
+        if find_evaluations(run.work_dir) and is_its_training(run)
     }
     return max(scores, key=lambda x: scores[x]['mAP_50'], default=None)
 
@@ -188,10 +197,19 @@ def write_report(args: argparse.Namespace) -> None:
             study = read_results(source)
         else:
             work_dirs = args.work_dirs.resolve()
-            runs = load_study(source, args.root, work_dirs, args.results)
+            runs = list(
+                zip(
+                    *(
+                        load_study(source, args.root, work_dirs, folder)
+                        for folder in args.results or [None]
+                    )
+                )
+            )
             study = recorded(runs)
             study.name = source.stem
-            detail = detail or best_run(runs)
+            detail = detail or best_run(
+                [run for run in map(first_recorded, runs) if run is not None]
+            )
         if not study.records:
             raise InputError(
                 f'{source}: none of its runs is recorded yet; make one with '

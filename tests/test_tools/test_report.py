@@ -1,6 +1,7 @@
 """report.py: what a user calls, and the page in a browser."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -136,6 +137,28 @@ def test_report__seeds_whose_same_config_was_spelled_otherwise(tmp_path):
     done = call_script(TOOL, results, '--out', out)
     rows = [x for x in Page(out.read_text()).cells if x[1:2] == ['test']]
     assert [x[2] for x in rows] == ['1', '1', '1']  # here nobody knows
+
+
+def test_report__of_records_in_two_folders(tmp_path):
+    """x seed 0 is in both."""
+    here = write_study(tmp_path / 'results')
+    path = write_yaml(
+        tmp_path, dict(name='x', seeds=[0, 1]), dict(name='y', seeds=[0, 5])
+    )
+    stamp(path, tmp_path)
+    there = tmp_path / 'there'
+    there.mkdir()
+    shutil.copy(here / 'x_seed0.json', there)
+    (here / 'x_seed1.json').rename(there / 'x_seed1.json')
+    out = tmp_path / 'page.html'
+    done = call_script(
+        TOOL, path, '--results', here, there, '--out', out,
+        '--root', tmp_path, '--work-dirs', tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, '')
+    compared = [x[:3] for x in Page(out.read_text()).cells if x[1] == 'test']
+    assert compared == [['x', 'test', '2'], ['y', 'test', '1']]
+    assert 'not recorded yet: y_seed5;' in out.read_text()
 
 
 def test_report__order_of_the_study_its_title_and_records(tmp_path):
