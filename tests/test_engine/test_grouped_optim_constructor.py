@@ -56,6 +56,17 @@ def test_groups_by_settings__state_space_included():
     }
 
 
+def test_frozen_module__has_a_line_and_not_one_a_parameter(logged):
+    model = nn.ModuleDict(dict(student=ScanHead(), teacher=ScanHead()))
+    model.teacher.requires_grad_(False)
+    optimizer = build(model)
+    taken = [x for group in optimizer.param_groups for x in group['params']]
+    student = [x for x in model.student.parameters() if x.requires_grad]
+    assert {id(x) for x in taken} == {id(x) for x in student}
+    frozen = [x for x in logged if 'teacher' in x]
+    assert frozen == ['teacher: its 7 parameters are frozen']
+
+
 def test_step_equals_mmengines():
     """The same gradients give the same parameters as a group for each."""
     results = []

@@ -6,6 +6,7 @@ and every round gives one ratio to the peer. The others wait without a thread
 running.
 """
 
+import logging
 import multiprocessing
 import os
 import resource
@@ -16,6 +17,8 @@ import time
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Callable, Dict, Iterator, List, NamedTuple, Union
+
+from mmengine.logging import MMLogger
 
 # One for all contenders, or by name.
 Count = Union[int, Dict[str, int]]
@@ -91,6 +94,8 @@ class Turns(NamedTuple):
 def _work(contender: Callable, pipe: Connection, folder: str) -> None:
     # what it makes there is not its own to remove: it is ended from outside
     os.environ['TMPDIR'] = tempfile.tempdir = folder
+    # or models tell how each of their parameters was drawn
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     try:
         contender(Gate(pipe))
     except SystemExit as end:

@@ -1,5 +1,6 @@
 from typing import Any, Dict, List, Optional, Union
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
@@ -53,6 +54,13 @@ class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             prefix (str): Its name in the model. Defaults to '', the model.
             is_dcn_module (int or float, optional): As in the base class.
         """
+        own = list(module.parameters())
+        if prefix and own and not any(x.requires_grad for x in own):
+            # the base class would warn of each, in YOLOv9-t 897 of a teacher
+            print_log(
+                f'{prefix}: its {len(own)} parameters are frozen', 'current'
+            )
+            return
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:
             return
