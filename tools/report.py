@@ -91,10 +91,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--results',
         type=Path,
-        nargs='+',
+        action='append',
         metavar='FOLDER',
         help="with a study's YAML: where its records are, in place of the\n"
-        'folder that it names; of a run recorded in several the first counts',
+        'folder that it names; given more than once, the first folder that\n'
+        'has a run counts',
     )
     parser.add_argument(
         '--root', type=Path, default=ROOT, help='of the paths in a study YAML'

@@ -152,7 +152,7 @@ def test_report__of_records_in_two_folders(tmp_path):
     (here / 'x_seed1.json').rename(there / 'x_seed1.json')
     out = tmp_path / 'page.html'
     done = call_script(
-        TOOL, path, '--results', here, there, '--out', out,
+        TOOL, path, '--results', here, '--results', there, '--out', out,
         '--root', tmp_path, '--work-dirs', tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, '')
