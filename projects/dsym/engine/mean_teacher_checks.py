@@ -203,8 +203,8 @@ def check_pace(loop: EpochBasedTrainLoop) -> None:
     if kept > 0.5:
         print_log(
             f'train_cfg.ema: after the {steps} steps of phase 2 the teacher '
-            f'is still {100 * kept:.0f}% of what it began with. Lower its '
-            'alpha (1 - 5 / steps leaves 1%), or give more epochs',
+            f'is still {100 * kept:.0f}% of what it began with. Give a lower '
+            f'alpha ({0.01 ** (1 / steps):.3g} leaves 1%), or more epochs',
             logger='current',
             level=logging.WARNING,
         )
